@@ -1,0 +1,2 @@
+//! The storage engine and the messaging semantics of uringmq: knows no socket and no protocol.
+pub mod io;

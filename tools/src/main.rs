@@ -1,0 +1,2 @@
+//! The `uringmq` command.
+fn main() {}
