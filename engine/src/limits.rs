@@ -1,0 +1,76 @@
+//! Every maximum of the engine, in one place, proving each other.
+//!
+//! Full is an answer (`Busy`), never an allocation without a bound.
+
+use crate::io::BLOCK_BYTES;
+
+/// Largest record batch a producer may send, header included. 1 MiB of records (the field's usual
+/// default) and the batch header.
+pub const BATCH_BYTES_MAX: u32 = (1 << 20) + 128;
+
+/// One piece of the hot window: groups are laid out in it exactly as in the log. Large enough for
+/// the largest batch with its headers wherever a group may start in a block.
+pub const CHUNK_BYTES: u32 = 2 << 20;
+
+/// A group is sealed when it has grown beyond this: 256 KiB at depth 2 keep the reference device
+/// at its full rate, and a larger group would only add latency.
+pub const GROUP_BYTES_MAX: u32 = 256 << 10;
+
+/// Smallest segment length in bytes; batches are limited to what fits one segment.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Default segment length in bytes.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
+/// Largest segment length in bytes: offsets inside a segment fit 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+
+/// Device writes in flight for one shard.
+pub const GROUPS_INFLIGHT_MAX: usize = 4;
+
+/// A group that nobody waits for gathers up to this many bytes ...
+pub const GATHER_BYTES: u32 = 64 << 10;
+/// ... or this long: the bounded loss of the levels `none` and `memory`.
+pub const GATHER_NANOS: u64 = 5_000_000;
+
+/// A device write that takes longer than this poisons the shard: RocketMQ clients give up at 3 s.
+pub const FLUSH_DEADLINE_MS: u32 = 2_000;
+
+/// Space made "written" by one background operation: long enough to be efficient, short enough
+/// (half a millisecond at 2 GB/s) not to be seen by the append that queues behind it.
+pub const PREFILL_STEP_BYTES: u32 = 1 << 20;
+/// Written space that must exist before a new log takes its first append.
+pub const PREFILL_FIRST_BYTES: u64 = 4 << 20;
+
+/// Recent groups kept in memory for consumers at the tail, per shard.
+pub const WINDOW_BYTES: u64 = 16 << 20;
+/// All block memory of a shard: the window, groups in flight, cold reads, and what slow consumers
+/// still hold.
+pub const BLOCK_MEMORY_BYTES_MAX: u64 = 128 << 20;
+
+/// Bytes one fetch reply may hold (one batch is always delivered, however large).
+pub const FETCH_BYTES_MAX: u32 = 1 << 20;
+/// Bytes one cold read asks the device for: 256 KiB at a time reach its full rate.
+pub const COLD_READ_BYTES_MAX: u32 = 512 << 10;
+/// Extents shorter than this are gathered by copy, and the copy is counted.
+pub const ZERO_COPY_BYTES_MIN: usize = 4096;
+
+/// Fetches parked on one shard.
+pub const PARKED_MAX: usize = 65_536;
+/// Longest a fetch may wait, in milliseconds.
+pub const WAIT_MS_MAX: u32 = 60_000;
+
+/// Requests that wait for the device, per shard.
+pub const WAITERS_MAX: usize = 262_144;
+
+/// Shards in a data directory: a handle keeps its shard in 8 bits.
+pub const SHARDS_MAX: u16 = 255;
+/// Queues of one topic: a queue number travels as 16 bits.
+pub const QUEUES_PER_TOPIC_MAX: u16 = 32_768;
+/// Length of a topic name in bytes.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+const _: () = assert!(CHUNK_BYTES >= BATCH_BYTES_MAX + 2 * BLOCK_BYTES, "a chunk holds any batch");
+const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 2 * CHUNK_BYTES as u64, "a segment holds any group");
+const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit 32 bits");
+const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
+const _: () = assert!(BLOCK_MEMORY_BYTES_MAX >= WINDOW_BYTES + 8 * CHUNK_BYTES as u64);

@@ -1,0 +1,284 @@
+//! Boot: read the log, find its end, begin a new life behind it.
+//!
+//! Reads top-down: [`open`] -> `read_superblock` -> `open_segments` -> [`scan::Scan`] -> new life.
+//!
+//! The log ends where the next group, by sequence, is not intact. A later group that was cut when
+//! the missing place was already durable proves that the place was once whole: that is damage,
+//! not a torn tail, and nothing is opened.
+//! Crash story: 1. the new epoch is in the superblock 2. crash before the first append 3. reopen
+//! takes the next epoch; leftovers of both lives have epochs that never match again.
+//!
+//! Absent: repair (damage is reported with its position, never skipped); checkpoints.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use super::entry_format::EntryHeader;
+use super::position::LogPos;
+use super::segment_format::SegmentHeader;
+use super::segments::{Geometry, Segments, header_block};
+use super::superblock_format::{SUPERBLOCK_FILE_BYTES, Superblock};
+use super::window::next_block;
+use super::writer::{Log, WriterOptions};
+use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
+use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
+
+mod scan;
+
+use scan::Scan;
+
+/// What a log must be to belong to this shard, and how it will be written.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// The shard.
+    pub shard: u16,
+    /// Id of the data directory.
+    pub node: [u8; 16],
+    /// Length of every segment in bytes.
+    pub segment_bytes: u64,
+    /// How the writer behaves.
+    pub writer: WriterOptions,
+}
+
+/// Why a log cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The disk failed; try again, or look at the device.
+    #[error("{what}: {errno}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the disk said.
+        errno: Errno,
+    },
+    /// The log was whole here once and is not now; restore it from a copy.
+    #[error("the log is damaged at position {at}: {what}")]
+    Damaged {
+        /// Log position of the damage.
+        at: LogPos,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The files belong to another directory, shard or segment length.
+    #[error("the log belongs elsewhere: {what} differs")]
+    Foreign {
+        /// What differs.
+        what: &'static str,
+    },
+}
+
+/// An entry that was found.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// Its header.
+    pub header: EntryHeader,
+    /// Its batch.
+    pub batch: &'a [u8],
+    /// Records in the batch.
+    pub records: u32,
+    /// Position of the header.
+    pub pos: LogPos,
+    /// The group it is in.
+    pub sequence: u64,
+}
+
+fn io(what: &'static str) -> impl Fn(Errno) -> OpenError {
+    move |errno| OpenError::Io { what, errno }
+}
+
+/// Opens the log, or makes a new one in an empty directory, and shows every entry in log order to
+/// `visit`. Returns the log, ready to append in a new life.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open<D: Disk>(
+    disk: &mut D,
+    options: &OpenOptions,
+    mut visit: impl FnMut(&Found<'_>),
+) -> Result<Log, OpenError> {
+    let names = disk.list().map_err(io("reading the directory"))?;
+    let (superblock, last) = read_superblock(disk, options)?;
+    let mut geometry = Geometry {
+        segment_bytes: options.segment_bytes,
+        shard: options.shard,
+        node: options.node,
+        epoch: last.map_or(0, |last| last.epoch),
+    };
+    let (mut files, headers) = open_segments(disk, &geometry, &names)?;
+    if last.is_none() && !files.is_empty() {
+        let what = "segments without an intact superblock";
+        return Err(OpenError::Damaged { at: LogPos(0), what });
+    }
+    let mut scan = Scan::new(geometry, &files);
+    let tail = scan.run(disk, &mut visit)?;
+    sync_tail(disk, &geometry, &files, tail.watermark)?;
+    geometry.epoch += 1;
+    write_superblock(disk, superblock, &geometry)?;
+    let (current, filled) = match tail.end {
+        Some(end) => {
+            let current = geometry.number(end);
+            (current, headers.get(&current).map_or(0, |header| header.prefilled_bytes))
+        }
+        None => (0, make_first_segment(disk, &geometry, &mut files)?),
+    };
+    let end = tail.end.map_or(geometry.first_group(current), next_block);
+    let Some(&file) = files.get(&current) else {
+        return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
+    };
+    let segments = Segments::new(geometry, files, current, file, filled);
+    Ok(Log::new(options.writer, segments, end, tail.sequence))
+}
+
+/// Opens the superblock file and finds the intact slot with the highest epoch.
+fn read_superblock<D: Disk>(
+    disk: &mut D,
+    options: &OpenOptions,
+) -> Result<(FileId, Option<Superblock>), OpenError> {
+    let open = DiskOp::Open { name: FileName::Superblock, create: Some(SUPERBLOCK_FILE_BYTES) };
+    let file = opened(run(disk, open), "opening the superblock")?.0;
+    let mut best: Option<Superblock> = None;
+    for slot in [0, 1] {
+        let offset = slot * u64::from(BLOCK_BYTES);
+        let read = DiskOp::Read { file, offset, len: BLOCK_BYTES };
+        let bytes = match run(disk, read).map_err(io("reading the superblock"))? {
+            Output::Read(block) => block.slice(0..block.published()),
+            _ => return Err(io("reading the superblock")(EIO)),
+        };
+        let slot = Superblock::decode(&bytes);
+        if slot.is_some_and(|slot| best.is_none_or(|best| best.epoch < slot.epoch)) {
+            best = slot;
+        }
+    }
+    if let Some(best) = best {
+        let pairs = [
+            ("the node id", best.node != options.node),
+            ("the shard", best.shard != options.shard),
+            ("the segment length", best.segment_bytes != options.segment_bytes),
+        ];
+        if let Some((what, _)) = pairs.iter().find(|(_, differs)| *differs) {
+            return Err(OpenError::Foreign { what });
+        }
+    }
+    Ok((file, best))
+}
+
+const EIO: Errno = Errno(5);
+
+fn opened(result: Result<Output, Errno>, what: &'static str) -> Result<(FileId, u64), OpenError> {
+    match result.map_err(io(what))? {
+        Output::Opened { file, len } => Ok((file, len)),
+        _ => Err(io(what)(EIO)),
+    }
+}
+
+type OpenSegments = (BTreeMap<u64, FileId>, BTreeMap<u64, SegmentHeader>);
+
+/// Opens every segment and checks that its header says what its name says.
+fn open_segments<D: Disk>(
+    disk: &mut D,
+    geometry: &Geometry,
+    names: &[FileName],
+) -> Result<OpenSegments, OpenError> {
+    let (mut files, mut headers) = (BTreeMap::new(), BTreeMap::new());
+    let numbers = names.iter().filter_map(|name| match name {
+        FileName::Segment(number) => Some(*number),
+        _ => None,
+    });
+    for number in numbers {
+        let at = LogPos(number * geometry.segment_bytes);
+        let open = DiskOp::Open { name: FileName::Segment(number), create: None };
+        let (file, len) = opened(run(disk, open), "opening a segment")?;
+        if len != geometry.segment_bytes {
+            return Err(OpenError::Damaged { at, what: "a segment has the wrong length" });
+        }
+        let read = DiskOp::Read { file, offset: 0, len: BLOCK_BYTES };
+        let header = match run(disk, read).map_err(io("reading a segment header"))? {
+            Output::Read(block) => SegmentHeader::decode(&block.slice(0..block.published())),
+            _ => None,
+        };
+        let Some(header) = header else {
+            return Err(OpenError::Damaged { at, what: "a segment header is not intact" });
+        };
+        let foreign = header.node != geometry.node || header.shard != geometry.shard;
+        if foreign || header.number != number || header.segment_bytes != geometry.segment_bytes {
+            return Err(OpenError::Damaged { at, what: "a segment is not what its name says" });
+        }
+        let gap = files.last_key_value().is_some_and(|(&last, _)| last + 1 != number);
+        if gap {
+            return Err(OpenError::Damaged { at, what: "the segment before is missing" });
+        }
+        files.insert(number, file);
+        headers.insert(number, header);
+    }
+    Ok((files, headers))
+}
+
+/// What the scan found may still be in the device's cache (the process died, the machine did
+/// not): flush every file that can hold such data before calling it durable.
+fn sync_tail<D: Disk>(
+    disk: &mut D,
+    geometry: &Geometry,
+    files: &BTreeMap<u64, FileId>,
+    watermark: LogPos,
+) -> Result<(), OpenError> {
+    for (_, &file) in files.range(geometry.number(watermark)..) {
+        run(disk, DiskOp::Sync { file }).map_err(io("flushing the log"))?;
+    }
+    Ok(())
+}
+
+fn write_superblock<D: Disk>(
+    disk: &mut D,
+    file: FileId,
+    geometry: &Geometry,
+) -> Result<(), OpenError> {
+    let superblock = Superblock {
+        epoch: geometry.epoch,
+        segment_bytes: geometry.segment_bytes,
+        shard: geometry.shard,
+        node: geometry.node,
+    };
+    let what = "writing the superblock";
+    let mut block = disk.block(BLOCK_BYTES).ok_or(io(what)(ENOMEM))?;
+    block.append(&superblock.encode());
+    block.append_zeros(block.room());
+    let offset = Superblock::slot_offset(geometry.epoch);
+    let data = block.device_slice(0..BLOCK_BYTES);
+    run(disk, DiskOp::Write { file, offset, data, durable: true }).map_err(io(what))?;
+    // The file's own creation, and its metadata, in case this is its first life.
+    run(disk, DiskOp::Sync { file }).map_err(io(what))?;
+    run(disk, DiskOp::SyncDir).map_err(io(what))?;
+    Ok(())
+}
+
+const ENOMEM: Errno = Errno(12);
+
+/// Makes segment 0 with just enough written space for the first appends; the rest is filled in
+/// the background. Returns how much is filled.
+fn make_first_segment<D: Disk>(
+    disk: &mut D,
+    geometry: &Geometry,
+    files: &mut BTreeMap<u64, FileId>,
+) -> Result<u64, OpenError> {
+    let what = "making the first segment";
+    let open = DiskOp::Open { name: FileName::Spare(0), create: Some(geometry.segment_bytes) };
+    let (file, _) = opened(run(disk, open), what)?;
+    let filled = PREFILL_FIRST_BYTES.min(geometry.segment_bytes);
+    let mut offset = 0;
+    while offset < filled {
+        let len = (filled - offset).min(u64::from(PREFILL_STEP_BYTES));
+        run(disk, DiskOp::Zero { file, offset, len: len as u32 }).map_err(io(what))?;
+        offset += len;
+    }
+    run(disk, DiskOp::Sync { file }).map_err(io(what))?;
+    let header = geometry.header(0, 1, filled);
+    let block = header_block(disk, &header).ok_or(io(what)(ENOMEM))?;
+    let data = block.device_slice(0..BLOCK_BYTES);
+    run(disk, DiskOp::Write { file, offset: 0, data, durable: true }).map_err(io(what))?;
+    let rename = DiskOp::Rename { from: FileName::Spare(0), to: FileName::Segment(0) };
+    run(disk, rename).map_err(io(what))?;
+    run(disk, DiskOp::SyncDir).map_err(io(what))?;
+    files.insert(0, file);
+    Ok(filled)
+}

@@ -1,0 +1,604 @@
+//! The log's writer: append into the open group, cut it, write it, learn that it landed.
+//!
+//! Reads top-down: [`Log::append`] -> [`Log::commit`] -> [`Log::on_completion`].
+//!
+//! Group commit has no timer: when the pipeline has room, whatever has arrived goes now; while
+//! writes are in flight, arrivals gather into the next group. Only entries that nobody waits for
+//! gather up to a limit of bytes and time.
+//!
+//! Tail block: a group may continue in the block where its predecessor ended, if that one's write
+//! has completed. The rewrite carries identical bytes before the new ones, so a tear at a sector
+//! cannot hurt what was acknowledged.
+//!
+//! Absent: queues and offsets; who waits (the shard knows); retry after a failed write.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::commit::{Commit, Next, Way};
+use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader, Kind};
+use super::group_format::{GROUP_HEADER_BYTES, GroupHeader};
+use super::position::{Handle, LogPos};
+use super::segments::Segments;
+use super::window::{Window, next_block};
+use crate::io::block::Slice;
+use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, Nanos};
+use crate::level::AckLevel;
+use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX, WINDOW_BYTES};
+
+/// How the writer behaves; everything else is format.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// Device writes in flight.
+    pub groups_inflight_max: usize,
+    /// Continue in the last block when its write has completed.
+    pub tail_continuation: bool,
+    /// A device write that takes longer poisons the log, in milliseconds.
+    pub flush_deadline_ms: u32,
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AppendError {
+    /// Answer the client; nothing was written.
+    #[error("the batch has {batch_bytes} bytes, the limit is {batch_bytes_max}")]
+    TooLarge {
+        /// Bytes of the batch.
+        batch_bytes: u32,
+        /// The limit.
+        batch_bytes_max: u32,
+    },
+    /// Back off: memory or segments are used up for the moment. Nothing was written.
+    #[error("the shard is at its limit")]
+    Busy,
+    /// No segment can be made: the disk is full. Nothing was written.
+    #[error("the disk has no room for another segment: {errno}")]
+    DiskFull {
+        /// What the disk said.
+        errno: Errno,
+    },
+    /// A device write failed or never finished: what lies beyond `at` is unknown, the log takes no
+    /// more writes until it is reopened.
+    #[error("the log is closed for writing since position {at}: {errno}")]
+    Poisoned {
+        /// Everything below was written.
+        at: LogPos,
+        /// What the disk said (`ETIMEDOUT` when it said nothing).
+        errno: Errno,
+    },
+}
+
+/// An entry to append.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// What the batch is.
+    pub kind: Kind,
+    /// Queue id.
+    pub queue: u32,
+    /// Queue offset of the first record.
+    pub base_offset: u64,
+    /// Store time in milliseconds since the Unix epoch.
+    pub store_timestamp_ms: u64,
+    /// Records in the batch.
+    pub records: u32,
+    /// The first bytes of the batch, stamped with offset and epoch.
+    pub head: &'a [u8; BATCH_UNCOVERED_BYTES],
+    /// The rest of the batch.
+    pub rest: &'a [u8],
+    /// When it is acknowledged: decides whether the group may gather.
+    pub ack: AckLevel,
+    /// How far it has to go: at least as far as consumers of its topic wait for.
+    pub flush: AckLevel,
+}
+
+/// Where an entry was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of its header.
+    pub pos: LogPos,
+    /// Bytes it takes, padding included.
+    pub entry_bytes: u32,
+    /// The group it is in.
+    pub sequence: u64,
+}
+
+#[derive(Debug)]
+struct OpenGroup {
+    start: LogPos,
+    /// Offset of the header in the window's last chunk.
+    offset: u32,
+    entries: u32,
+    records: u64,
+    opened: Nanos,
+    /// Somebody waits for its write.
+    urgent: bool,
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    sequence: u64,
+    start: LogPos,
+    end: LogPos,
+    data: Slice,
+}
+
+/// When a group was sealed and handed to the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupTimes {
+    /// Header filled, padding zeroed.
+    pub sealed: Nanos,
+    /// Given to the device.
+    pub submitted: Nanos,
+}
+
+/// Groups whose times are remembered: more than ever wait at once.
+const TIMES_MAX: usize = 4096;
+
+/// One shard's log.
+#[derive(Debug)]
+pub struct Log {
+    options: WriterOptions,
+    segments: Segments,
+    window: Window,
+    commit: Commit,
+    open: Option<OpenGroup>,
+    sealed: VecDeque<Sealed>,
+    /// The group that was or will be opened next.
+    sequence_next: u64,
+    /// End of the last entry.
+    end: LogPos,
+    /// End of each group in flight and of the newest written one, by sequence.
+    ends: VecDeque<(u64, LogPos)>,
+    written_end: LogPos,
+    durable_end: LogPos,
+    times: VecDeque<GroupTimes>,
+    times_first: u64,
+    poison: Option<(LogPos, Errno)>,
+    groups: u64,
+    group_bytes: u64,
+    padding_bytes: u64,
+    closing: bool,
+}
+
+impl Log {
+    /// A log that goes on at `end` (a block boundary) after group `sequence`, all durable.
+    #[must_use]
+    pub fn new(options: WriterOptions, segments: Segments, end: LogPos, sequence: u64) -> Self {
+        Self {
+            options,
+            segments,
+            window: Window::new(WINDOW_BYTES),
+            commit: Commit::new(sequence, options.groups_inflight_max),
+            open: None,
+            sealed: VecDeque::new(),
+            sequence_next: sequence + 1,
+            end,
+            ends: VecDeque::new(),
+            written_end: end,
+            durable_end: end,
+            times: VecDeque::new(),
+            times_first: sequence + 1,
+            poison: None,
+            groups: 0,
+            group_bytes: 0,
+            padding_bytes: 0,
+            closing: false,
+        }
+    }
+
+    /// The segment files.
+    #[must_use]
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Life of the log: the leader epoch stamped on batches.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.segments.geometry().epoch
+    }
+
+    /// Largest batch this log takes, in bytes.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u32 {
+        // A segment's first block is its header, and a group may start inside a block.
+        let room = self.segments.geometry().segment_bytes - 3 * u64::from(BLOCK_BYTES);
+        (room.min(u64::from(crate::limits::BATCH_BYTES_MAX))) as u32
+    }
+
+    /// The newest group that has been written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.commit.written()
+    }
+
+    /// The newest group that is durable, and all before it.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.commit.durable()
+    }
+
+    /// Positions up to which the log is appended, written and durable.
+    #[must_use]
+    pub fn ends(&self) -> (LogPos, LogPos, LogPos) {
+        (self.end, self.written_end, self.durable_end)
+    }
+
+    /// Why the log takes no writes, and from where on its contents are unknown.
+    #[must_use]
+    pub fn poison(&self) -> Option<(LogPos, Errno)> {
+        self.poison
+    }
+
+    /// Whether a client waits for the device.
+    #[must_use]
+    pub fn durable_in_flight(&self) -> bool {
+        self.commit.durable_in_flight()
+    }
+
+    /// Groups written, their bytes, and the bytes of padding among them.
+    #[must_use]
+    pub fn counters(&self) -> (u64, u64, u64) {
+        (self.groups, self.group_bytes, self.padding_bytes)
+    }
+
+    /// When group `sequence` was sealed and submitted; zeros when that is long ago.
+    #[must_use]
+    pub fn times(&self, sequence: u64) -> GroupTimes {
+        let at = sequence.checked_sub(self.times_first).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.times.get(at)).copied().unwrap_or_default()
+    }
+
+    /// Bytes of the log that are in memory, shared by reference.
+    #[must_use]
+    pub fn hot(&self, pos: LogPos, len: u32) -> Option<Slice> {
+        self.window.slice(pos, len)
+    }
+
+    /// Appends one entry to the open group. It is visible to [`Log::hot`] at once; it reaches the
+    /// device with one of the next calls of [`Log::commit`].
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was appended.
+    pub fn append<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        now: Nanos,
+        entry: &Append<'_>,
+    ) -> Result<Appended, AppendError> {
+        if let Some((at, errno)) = self.poison {
+            return Err(AppendError::Poisoned { at, errno });
+        }
+        let batch_bytes = (BATCH_UNCOVERED_BYTES + entry.rest.len()) as u32;
+        if batch_bytes > self.batch_bytes_max() {
+            let batch_bytes_max = self.batch_bytes_max();
+            return Err(AppendError::TooLarge { batch_bytes, batch_bytes_max });
+        }
+        let entry_bytes = super::entry_format::entry_bytes(batch_bytes);
+        self.make_room(disk, now, entry_bytes)?;
+        let sequence = self.sequence_next;
+        let (Some(open), Some((base, block))) = (&mut self.open, self.window.last()) else {
+            return Err(AppendError::Busy);
+        };
+        let pos = base.plus(u64::from(block.published()));
+        let header = EntryHeader {
+            kind: entry.kind,
+            queue: entry.queue,
+            batch_bytes,
+            base_offset: entry.base_offset,
+            store_timestamp_ms: entry.store_timestamp_ms,
+            handle: Handle::new(self.segments.geometry().shard as u8, pos),
+        };
+        block.append(&header.encode(entry.head));
+        block.append(entry.head);
+        block.append(entry.rest);
+        block.append_zeros(block.published().next_multiple_of(ENTRY_ALIGN) - block.published());
+        open.entries += 1;
+        open.records += u64::from(entry.records);
+        open.urgent |= entry.ack >= AckLevel::Written;
+        open.durable |= entry.flush == AckLevel::Durable;
+        self.end = base.plus(u64::from(block.published()));
+        debug_assert!(self.end == pos.plus(u64::from(entry_bytes)));
+        Ok(Appended { pos, entry_bytes, sequence })
+    }
+
+    /// Sees to it that a group is open with room for `entry_bytes`.
+    fn make_room<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        now: Nanos,
+        entry_bytes: u32,
+    ) -> Result<(), AppendError> {
+        let room = self.window.last().map_or(0, |(_, block)| block.room());
+        if let Some(open) = &self.open {
+            let grown = (self.end.0 - open.start.0) as u32 + entry_bytes;
+            let fits_segment = self.fits_segment(open.start, grown);
+            if entry_bytes <= room && fits_segment && grown <= GROUP_BYTES_MAX {
+                return Ok(());
+            }
+            self.seal(now);
+        }
+        let mut start = self.end;
+        if !self.may_continue_block() {
+            start = next_block(start);
+        }
+        let group_bytes = GROUP_HEADER_BYTES + entry_bytes;
+        if !self.fits_segment(start, group_bytes) {
+            start = self.roll(group_bytes)?;
+        }
+        self.open_group(disk, now, start, group_bytes)
+    }
+
+    /// Opens a group at `start`, in the last chunk if it goes on there and has room.
+    fn open_group<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        now: Nanos,
+        mut start: LogPos,
+        group_bytes: u32,
+    ) -> Result<(), AppendError> {
+        let written = self.written_end;
+        let follows = self.window.last().is_some_and(|(base, block)| {
+            let at = start.0.checked_sub(base.0);
+            at.is_some_and(|at| {
+                at <= u64::from(block.published().next_multiple_of(BLOCK_BYTES))
+                    && at + u64::from(group_bytes) <= u64::from(block.len())
+            })
+        });
+        if !follows {
+            start = next_block(start);
+            if !self.fits_segment(start, group_bytes) {
+                start = self.roll(group_bytes)?;
+            }
+            if !self.window.start_chunk(start, written, |len| disk.block(len)) {
+                return Err(AppendError::Busy);
+            }
+        }
+        let Some((base, block)) = self.window.last() else { return Err(AppendError::Busy) };
+        if base.plus(u64::from(block.published())) < start {
+            block.skip_to_boundary();
+        }
+        debug_assert!(base.plus(u64::from(block.published())) == start);
+        let offset = block.open_hole(GROUP_HEADER_BYTES).start;
+        self.open = Some(OpenGroup {
+            start,
+            offset,
+            entries: 0,
+            records: 0,
+            opened: now,
+            urgent: false,
+            durable: false,
+        });
+        self.end = start.plus(u64::from(GROUP_HEADER_BYTES));
+        Ok(())
+    }
+
+    /// Whether the next group may start in the block where the last one ended: nothing that
+    /// touches the block is in flight or waits to be.
+    fn may_continue_block(&self) -> bool {
+        self.options.tail_continuation
+            && self.sealed.is_empty()
+            && self.commit.written() + 1 == self.sequence_next
+    }
+
+    fn fits_segment(&self, start: LogPos, bytes: u32) -> bool {
+        let geometry = self.segments.geometry();
+        geometry.number(start) == self.segments.current()
+            && geometry.offset(start) + u64::from(bytes) <= geometry.segment_bytes
+    }
+
+    fn roll(&mut self, group_bytes: u32) -> Result<LogPos, AppendError> {
+        if !self.segments.roll() {
+            return Err(match self.segments.failure() {
+                Some(errno) => AppendError::DiskFull { errno },
+                None => AppendError::Busy,
+            });
+        }
+        let start = self.segments.geometry().first_group(self.segments.current());
+        debug_assert!(self.fits_segment(start, group_bytes));
+        // Even if no group can be opened now, the log goes on in the new segment.
+        self.end = start;
+        Ok(start)
+    }
+
+    /// Closes the open group: header, padding.
+    fn seal(&mut self, now: Nanos) {
+        let Some(open) = self.open.take() else { return };
+        let Some((base, block)) = self.window.last() else { return };
+        if open.entries == 0 {
+            block.abandon_hole();
+            self.end = open.start;
+            return;
+        }
+        let geometry = self.segments.geometry();
+        let header = GroupHeader {
+            length_bytes: (self.end.0 - open.start.0) as u32,
+            entries: open.entries,
+            epoch: geometry.epoch,
+            shard: geometry.shard,
+            sequence: self.sequence_next,
+            position: open.start,
+            watermark: self.durable_end,
+            records: open.records,
+        };
+        block.fill_hole(&header.encode());
+        block.zero_to_boundary();
+        let data: Range<u32> = open.offset..block.published();
+        debug_assert!(base.plus(u64::from(open.offset)) == open.start);
+        let data = block.device_slice(data);
+        self.padding_bytes += next_block(self.end).0 - self.end.0;
+        if open.durable {
+            self.commit.want_durable(self.sequence_next);
+        }
+        self.sealed.push_back(Sealed {
+            sequence: self.sequence_next,
+            start: open.start,
+            end: self.end,
+            data,
+        });
+        self.sequence_next += 1;
+        self.times.push_back(GroupTimes { sealed: now, submitted: Nanos::default() });
+        if self.times.len() > TIMES_MAX {
+            self.times.pop_front();
+            self.times_first += 1;
+        }
+    }
+
+    /// Cuts the open group if it is due and hands to the device what the pipeline has room for;
+    /// then background work.
+    pub fn commit<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        if self.poison.is_some() {
+            return;
+        }
+        self.check_deadline(now);
+        loop {
+            if self.sealed.is_empty() && self.commit.has_room() && self.is_due(now) {
+                self.seal(now);
+            }
+            match self.commit.next(!self.sealed.is_empty()) {
+                Next::Wait => break,
+                Next::Sync(file) => match disk.submit(DiskOp::Sync { file }) {
+                    Ok(op) => self.commit.sync_submitted(op, file, now),
+                    Err(_) => break,
+                },
+                Next::Write(way) => {
+                    if !self.write_next(disk, way, now) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.segments.step(disk, self.end, now);
+    }
+
+    /// Whether the open group goes now.
+    fn is_due(&self, now: Nanos) -> bool {
+        let Some(open) = &self.open else { return false };
+        open.entries > 0
+            && (open.urgent
+                || self.closing
+                || self.end.0 - open.start.0 >= u64::from(GATHER_BYTES)
+                || now >= open.opened.plus(GATHER_NANOS))
+    }
+
+    fn write_next<D: Disk>(&mut self, disk: &mut D, way: Way, now: Nanos) -> bool {
+        let Some(group) = self.sealed.front() else { return false };
+        let Some((file, start)) = self.segments.locate(group.start) else { return false };
+        let number = self.segments.geometry().number(group.start);
+        let offset = start - start % u64::from(BLOCK_BYTES);
+        let write_end = offset + group.data.len() as u64;
+        if self.segments.blocks(number, write_end) {
+            return false;
+        }
+        let op = DiskOp::Write {
+            file,
+            offset,
+            data: group.data.clone(),
+            durable: way == Way::Durable,
+        };
+        let Ok(op) = disk.submit(op) else { return false };
+        let Some(group) = self.sealed.pop_front() else { return false };
+        self.segments.note_append(number, write_end);
+        self.commit.submitted(op, group.sequence, file, way, now);
+        self.ends.push_back((group.sequence, group.end));
+        self.groups += 1;
+        self.group_bytes += group.data.len() as u64;
+        let at = (group.sequence - self.times_first) as usize;
+        if let Some(times) = self.times.get_mut(at) {
+            times.submitted = now;
+        }
+        true
+    }
+
+    /// Takes the end of an operation of this log; gives back any other.
+    pub fn on_completion<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        completion: Completion,
+        now: Nanos,
+    ) -> Option<Completion> {
+        let op = completion.op;
+        let (end, sequence) = (self.end, self.sequence_next);
+        let completion = self.segments.on_completion(disk, completion, end, sequence, now)?;
+        if !self.commit.owns(op) {
+            return Some(completion);
+        }
+        match completion.result {
+            Ok(_) => {
+                if !self.commit.completed(op) {
+                    self.commit.synced(op);
+                }
+                self.advance();
+            }
+            Err(errno) => self.fail(errno),
+        }
+        None
+    }
+
+    fn advance(&mut self) {
+        for &(sequence, end) in &self.ends {
+            if sequence <= self.commit.written() {
+                self.written_end = self.written_end.max(end);
+            }
+            if sequence <= self.commit.durable() {
+                self.durable_end = self.durable_end.max(end);
+            }
+        }
+        // The newest written group stays: it may become durable later.
+        while self.ends.get(1).is_some_and(|&(sequence, _)| sequence <= self.commit.written()) {
+            self.ends.pop_front();
+        }
+    }
+
+    fn check_deadline(&mut self, now: Nanos) {
+        const ETIMEDOUT: i32 = 110;
+        let deadline = u64::from(self.options.flush_deadline_ms) * 1_000_000;
+        if self.commit.oldest().is_some_and(|oldest| now >= oldest.plus(deadline)) {
+            self.fail(Errno(ETIMEDOUT));
+        }
+    }
+
+    /// After a failed write nothing is guessed: no more writes until the log is reopened.
+    fn fail(&mut self, errno: Errno) {
+        if self.poison.is_none() {
+            self.poison = Some((self.written_end, errno));
+        }
+    }
+
+    /// When [`Log::commit`] must be called again though nothing happens.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Nanos> {
+        if self.poison.is_some() {
+            return None;
+        }
+        let gather = self.open.as_ref().filter(|open| open.entries > 0 && self.commit.has_room());
+        let gather = gather.map(|open| open.opened.plus(GATHER_NANOS));
+        let deadline = u64::from(self.options.flush_deadline_ms) * 1_000_000;
+        let deadline = self.commit.oldest().map(|oldest| oldest.plus(deadline));
+        gather.into_iter().chain(deadline).chain(self.segments.wake_at()).min()
+    }
+
+    /// From now on everything goes to the device at once, and all of it is made durable.
+    pub fn close(&mut self) {
+        self.closing = true;
+        let newest = if self.open.is_some() { self.sequence_next } else { self.sequence_next - 1 };
+        self.commit.want_durable(newest);
+    }
+
+    /// Whether everything appended is durable (or never will be).
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let empty = self.open.as_ref().is_none_or(|open| open.entries == 0);
+        self.poison.is_some()
+            || (empty && self.sealed.is_empty() && self.commit.durable() + 1 == self.sequence_next)
+    }
+
+    /// The file and offset of `pos`, for a read from the device.
+    #[must_use]
+    pub fn locate(&self, pos: LogPos) -> Option<(FileId, u64)> {
+        self.segments.locate(pos)
+    }
+}
