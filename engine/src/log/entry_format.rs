@@ -147,7 +147,8 @@ impl EntryHeader {
 /// Bytes an entry with a batch of `batch_bytes` takes in the log.
 #[must_use]
 pub const fn entry_bytes(batch_bytes: u32) -> u32 {
-    (ENTRY_HEADER_BYTES as u32 + batch_bytes).next_multiple_of(ENTRY_ALIGN)
+    // Saturating: the length may come from a device. Rounds up to the alignment.
+    batch_bytes.saturating_add(ENTRY_HEADER_BYTES as u32 + ENTRY_ALIGN - 1) & !(ENTRY_ALIGN - 1)
 }
 
 fn checksum(raw: &Raw, head: &[u8; BATCH_UNCOVERED_BYTES]) -> u32 {
