@@ -12,7 +12,7 @@ use engine::batch::{BatchBuilder, BatchRef, NewRecord, append_single};
 const RECORDS: u64 = 1000;
 const VALUE: [u8; 100] = [0x5a; 100];
 const BATCH_BYTES_MAX: u32 = 1 << 20;
-const BATCH_CRC: u32 = 0;
+const BATCH_CRC: u32 = 0x6863_b3d1;
 
 fn record() -> NewRecord<'static> {
     NewRecord { timestamp_ms: 1_700_000_000_000, value: Some(&VALUE), ..NewRecord::default() }

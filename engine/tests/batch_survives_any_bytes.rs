@@ -1,7 +1,7 @@
 //! What is built is read back, damage under the checksum is refused, and no bytes at all make
 //! the reader panic. proptest prints the seed of a failure.
-
 #![allow(clippy::unwrap_used)]
+
 use engine::batch::{
     BatchBuilder, BatchError, BatchRef, HEADER_BYTES, NewRecord, RecordHeader, append_single,
     first_length,

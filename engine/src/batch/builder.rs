@@ -11,7 +11,7 @@ use zerocopy::byteorder::big_endian::{I16, I32, I64, U32, U64};
 use super::error::BatchError;
 use super::format::{BatchHeader, HEADER_BYTES, LENGTH_END, MAGIC, STAMPED_BYTES};
 use super::records::RecordHeader;
-use super::varint::{self, I64_BYTES_MAX, encoded_len};
+use super::varint::{self, encoded_len};
 
 /// A record to append.
 #[derive(Clone, Copy, Debug, Default)]
@@ -185,20 +185,18 @@ fn append_record(
         return Err(BatchError::TooLarge { batch_bytes, batch_bytes_max });
     }
     // From here on every length fits an i32, as the limit does.
-    out.reserve(record_bytes + Scratch::BYTES);
-    let mut scratch = Scratch::new();
-    scratch.number(body_bytes as i64);
-    scratch.number(0); // attributes: unused, one byte
-    scratch.number(timestamp_delta);
-    scratch.number(offset_delta);
-    scratch.nullable(record.key, out);
-    scratch.nullable(record.value, out);
-    scratch.number(record.headers.len() as i64);
+    out.reserve(record_bytes);
+    varint::put(body_bytes as i64, out);
+    out.push(0); // attributes: unused
+    varint::put(timestamp_delta, out);
+    varint::put(offset_delta, out);
+    put_nullable(record.key, out);
+    put_nullable(record.value, out);
+    varint::put(record.headers.len() as i64, out);
     for header in record.headers {
-        scratch.nullable(Some(header.key), out);
-        scratch.nullable(header.value, out);
+        put_nullable(Some(header.key), out);
+        put_nullable(header.value, out);
     }
-    scratch.flush(out);
     debug_assert_eq!(out.len() - start, batch_bytes, "sizes and encoding disagree");
     Ok(())
 }
@@ -223,51 +221,12 @@ fn nullable_bytes(field: Option<&[u8]>) -> usize {
     field.map_or(1, |field| encoded_len(field.len() as i64) + field.len())
 }
 
-/// Collects the small numbers between two fields, to move them out in one copy of a fixed size:
-/// a few stores inline, where each number on its own would be a check and a call.
-struct Scratch {
-    bytes: [u8; Self::BYTES],
-    len: usize,
+#[inline]
+fn put_nullable(field: Option<&[u8]>, out: &mut Vec<u8>) {
+    let Some(field) = field else { return varint::put(-1, out) };
+    varint::put(field.len() as i64, out);
+    out.extend_from_slice(field);
 }
-
-impl Scratch {
-    /// The longest run without a field is a record of no key and no value with one header:
-    /// length 5 + attributes 1 + timestamp 10 + offset 5 + key 1 + value 1 + count 5 + header
-    /// key 5 = 33; and a number is written with room for 10 after the 28 before it.
-    const BYTES: usize = 40;
-
-    #[inline]
-    fn new() -> Self {
-        Self { bytes: [0; Self::BYTES], len: 0 }
-    }
-
-    #[inline]
-    fn number(&mut self, value: i64) {
-        let room = self.bytes.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut);
-        debug_assert!(room.is_some(), "the longest run is 33 bytes");
-        if let Some(room) = room {
-            self.len += varint::write(value, room);
-        }
-    }
-
-    #[inline]
-    fn nullable(&mut self, field: Option<&[u8]>, out: &mut Vec<u8>) {
-        let Some(field) = field else { return self.number(-1) };
-        self.number(field.len() as i64);
-        self.flush(out);
-        out.extend_from_slice(field);
-    }
-
-    #[inline]
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
-        out.truncate(end);
-        self.len = 0;
-    }
-}
-
-const _: () = assert!(Scratch::BYTES >= 28 + I64_BYTES_MAX);
 
 /// Writes the header of a batch whose records are in place.
 fn seal(batch: &mut [u8], totals: &Totals, producer: &Producer) {
@@ -310,7 +269,7 @@ mod tests {
     }
 
     /// Derived by hand from the tables in `format` and `records` (zigzag doubles: 8 is 0x10, 2 is
-    /// 0x04, -1 is 0x01); the checksum by the bitwise definition. kafka-python 2's batch builder
+    /// 0x04, -1 is 0x01); the checksum is checked by its definition. kafka-python's batch builder
     /// makes the same bytes, but for the leader epoch (0 there).
     #[test]
     fn golden_bytes_of_a_value() {

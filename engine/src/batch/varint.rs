@@ -5,9 +5,9 @@
 //! are refused (Kafka drops them), so no two readers can see different numbers.
 
 /// Longest encoding of an `i32`.
-pub(super) const I32_BYTES_MAX: usize = 5;
+const I32_BYTES_MAX: usize = 5;
 /// Longest encoding of an `i64`.
-pub(super) const I64_BYTES_MAX: usize = 10;
+const I64_BYTES_MAX: usize = 10;
 
 const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
@@ -23,21 +23,26 @@ pub(super) const fn encoded_len(value: i64) -> usize {
     bits.div_ceil(7) as usize
 }
 
-/// Writes `value` at the start of `out`, and says how many bytes it took.
+/// Appends `value` to `out`. Lengths and deltas of common records take one or two bytes, which
+/// are stores inline; the loop is for the rest.
 #[inline]
-pub(super) fn write(value: i64, out: &mut [u8; I64_BYTES_MAX]) -> usize {
-    let mut left = zigzag(value);
-    let mut len = 0;
-    for byte in out {
-        len += 1;
-        if left < 0x80 {
-            *byte = left as u8;
-            break;
-        }
-        *byte = left as u8 | 0x80;
+pub(super) fn put(value: i64, out: &mut Vec<u8>) {
+    let left = zigzag(value);
+    if left < 1 << 7 {
+        out.push(left as u8);
+    } else if left < 1 << 14 {
+        out.extend_from_slice(&[left as u8 | 0x80, (left >> 7) as u8]);
+    } else {
+        put_long(left, out);
+    }
+}
+
+fn put_long(mut left: u64, out: &mut Vec<u8>) {
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
         left >>= 7;
     }
-    len
+    out.push(left as u8);
 }
 
 /// Takes an `i64` off the front of `rest`; `None` if it is cut off or too large.
@@ -89,9 +94,9 @@ mod tests {
     use super::*;
 
     fn encode(value: i64) -> Vec<u8> {
-        let mut out = [0; I64_BYTES_MAX];
-        let len = write(value, &mut out);
-        out[..len].to_vec()
+        let mut out = Vec::new();
+        put(value, &mut out);
+        out
     }
 
     #[test]
