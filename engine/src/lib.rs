@@ -8,7 +8,12 @@
 //! A lower module never names a higher one.
 
 pub mod batch;
+pub mod broker;
+pub mod data_dir;
+pub mod index;
 pub mod io;
 pub mod level;
 pub mod limits;
 pub mod log;
+pub mod shard;
+pub mod stage;

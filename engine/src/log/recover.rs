@@ -111,7 +111,11 @@ pub fn open<D: Disk>(
         return Err(OpenError::Damaged { at: LogPos(0), what });
     }
     let mut scan = Scan::new(geometry, &files);
-    let tail = scan.run(disk, &mut visit)?;
+    let mut store_ms = 0;
+    let tail = scan.run(disk, &mut |found: &Found<'_>| {
+        store_ms = store_ms.max(found.header.store_timestamp_ms);
+        visit(found);
+    })?;
     sync_tail(disk, &geometry, &files, tail.watermark)?;
     geometry.epoch += 1;
     write_superblock(disk, superblock, &geometry)?;
@@ -127,7 +131,7 @@ pub fn open<D: Disk>(
         return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
     };
     let segments = Segments::new(geometry, files, current, file, filled);
-    Ok(Log::new(options.writer, segments, end, tail.sequence))
+    Ok(Log::new(options.writer, segments, end, tail.sequence, store_ms))
 }
 
 /// Opens the superblock file and finds the intact slot with the highest epoch.

@@ -79,8 +79,8 @@ pub struct Append<'a> {
     pub queue: u32,
     /// Queue offset of the first record.
     pub base_offset: u64,
-    /// Store time in milliseconds since the Unix epoch.
-    pub store_timestamp_ms: u64,
+    /// What the wall clock says, in milliseconds since the Unix epoch.
+    pub wall_ms: u64,
     /// Records in the batch.
     pub records: u32,
     /// The first bytes of the batch, stamped with offset and epoch.
@@ -102,10 +102,13 @@ pub struct Appended {
     pub entry_bytes: u32,
     /// The group it is in.
     pub sequence: u64,
+    /// Its store time, that of its group: never earlier than any before it.
+    pub store_timestamp_ms: u64,
 }
 
 #[derive(Debug)]
 struct OpenGroup {
+    store_timestamp_ms: u64,
     start: LogPos,
     /// Offset of the header in the window's last chunk.
     offset: u32,
@@ -161,12 +164,21 @@ pub struct Log {
     group_bytes: u64,
     padding_bytes: u64,
     closing: bool,
+    /// Newest store time.
+    store_ms: u64,
 }
 
 impl Log {
-    /// A log that goes on at `end` (a block boundary) after group `sequence`, all durable.
+    /// A log that goes on at `end` (a block boundary) after group `sequence`, all durable; no
+    /// store time will be earlier than `store_timestamp_ms`.
     #[must_use]
-    pub fn new(options: WriterOptions, segments: Segments, end: LogPos, sequence: u64) -> Self {
+    pub fn new(
+        options: WriterOptions,
+        segments: Segments,
+        end: LogPos,
+        sequence: u64,
+        store_timestamp_ms: u64,
+    ) -> Self {
         Self {
             options,
             segments,
@@ -186,6 +198,7 @@ impl Log {
             group_bytes: 0,
             padding_bytes: 0,
             closing: false,
+            store_ms: store_timestamp_ms,
         }
     }
 
@@ -278,7 +291,7 @@ impl Log {
             return Err(AppendError::TooLarge { batch_bytes, batch_bytes_max });
         }
         let entry_bytes = super::entry_format::entry_bytes(batch_bytes);
-        self.make_room(disk, now, entry_bytes)?;
+        self.make_room(disk, now, entry.wall_ms, entry_bytes)?;
         let sequence = self.sequence_next;
         let (Some(open), Some((base, block))) = (&mut self.open, self.window.last()) else {
             return Err(AppendError::Busy);
@@ -289,7 +302,7 @@ impl Log {
             queue: entry.queue,
             batch_bytes,
             base_offset: entry.base_offset,
-            store_timestamp_ms: entry.store_timestamp_ms,
+            store_timestamp_ms: open.store_timestamp_ms,
             handle: Handle::new(self.segments.geometry().shard as u8, pos),
         };
         block.append(&header.encode(entry.head));
@@ -302,7 +315,8 @@ impl Log {
         open.durable |= entry.flush == AckLevel::Durable;
         self.end = base.plus(u64::from(block.published()));
         debug_assert!(self.end == pos.plus(u64::from(entry_bytes)));
-        Ok(Appended { pos, entry_bytes, sequence })
+        let store_timestamp_ms = open.store_timestamp_ms;
+        Ok(Appended { pos, entry_bytes, sequence, store_timestamp_ms })
     }
 
     /// Sees to it that a group is open with room for `entry_bytes`.
@@ -310,6 +324,7 @@ impl Log {
         &mut self,
         disk: &mut D,
         now: Nanos,
+        wall_ms: u64,
         entry_bytes: u32,
     ) -> Result<(), AppendError> {
         let room = self.window.last().map_or(0, |(_, block)| block.room());
@@ -329,7 +344,13 @@ impl Log {
         if !self.fits_segment(start, group_bytes) {
             start = self.roll(group_bytes)?;
         }
-        self.open_group(disk, now, start, group_bytes)
+        self.open_group(disk, now, start, group_bytes)?;
+        // One store time for a group: the time index needs no look inside it.
+        self.store_ms = self.store_ms.max(wall_ms);
+        if let Some(open) = &mut self.open {
+            open.store_timestamp_ms = self.store_ms;
+        }
+        Ok(())
     }
 
     /// Opens a group at `start`, in the last chunk if it goes on there and has room.
@@ -364,6 +385,7 @@ impl Log {
         debug_assert!(base.plus(u64::from(block.published())) == start);
         let offset = block.open_hole(GROUP_HEADER_BYTES).start;
         self.open = Some(OpenGroup {
+            store_timestamp_ms: self.store_ms,
             start,
             offset,
             entries: 0,

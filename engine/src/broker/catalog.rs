@@ -1,0 +1,114 @@
+//! What topics there are, and where their queues lie. Ids are never used again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use thiserror::Error;
+
+use super::change_format::Change;
+use crate::level::AckLevel;
+
+/// A queue's id and the shard it lives in: assigned once, recorded, never computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueRef {
+    /// Unique in the data directory.
+    pub id: u32,
+    /// The shard whose log holds its records.
+    pub shard: u16,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// What a produce that says nothing waits for, and what consumers see.
+    pub ack: AckLevel,
+    /// Look inside every batch on append.
+    pub deep: bool,
+    /// Its queues, by number.
+    pub queues: Vec<QueueRef>,
+}
+
+/// What does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Missing {
+    /// The topic.
+    #[error("no such topic")]
+    Topic,
+    /// The queue of it.
+    #[error("no such queue")]
+    Queue,
+}
+
+/// All topics.
+#[derive(Debug)]
+pub struct Catalog {
+    topics: BTreeMap<u32, Topic>,
+    ids: HashMap<String, u32>,
+    next_topic: u32,
+    next_queue: u32,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        // Queue 0 is the metadata queue; topic 0 stays free to mean "none".
+        Self { topics: BTreeMap::new(), ids: HashMap::new(), next_topic: 1, next_queue: 1 }
+    }
+}
+
+impl Catalog {
+    /// The topic with this id.
+    #[must_use]
+    pub fn topic(&self, id: u32) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// The topic with this name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Topic> {
+        self.ids.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// All topics, in order of their ids.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// A topic's queue.
+    ///
+    /// # Errors
+    /// [`Missing`] says whether it is the topic or the queue that does not exist.
+    pub fn queue(&self, topic: u32, queue: u16) -> Result<(&Topic, QueueRef), Missing> {
+        let topic = self.topics.get(&topic).ok_or(Missing::Topic)?;
+        let queue = topic.queues.get(usize::from(queue)).ok_or(Missing::Queue)?;
+        Ok((topic, *queue))
+    }
+
+    /// Takes the next topic id and `queues` queue ids; the first of them.
+    pub(super) fn reserve(&mut self, queues: u32) -> (u32, u32) {
+        let (topic, queue) = (self.next_topic, self.next_queue);
+        self.next_topic += 1;
+        self.next_queue += queues;
+        (topic, queue)
+    }
+
+    /// Brings a change into force.
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create(topic) => {
+                self.next_topic = self.next_topic.max(topic.id + 1);
+                let last = topic.queues.iter().map(|queue| queue.id).max().unwrap_or(0);
+                self.next_queue = self.next_queue.max(last + 1);
+                self.ids.insert(topic.name.clone(), topic.id);
+                self.topics.insert(topic.id, topic.clone());
+            }
+            Change::Delete { id } => {
+                if let Some(topic) = self.topics.remove(id) {
+                    self.ids.remove(&topic.name);
+                }
+            }
+        }
+    }
+}

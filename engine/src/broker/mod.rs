@@ -1,0 +1,436 @@
+//! The broker: topics, and requests routed to the shards that own their queues.
+//!
+//! Reading order: [`catalog`] (what topics there are) -> [`change_format`] (how a change is
+//! stored) -> this file (requests in, answers out).
+//!
+//! Shard 0's log is also the metadata log: one entry is one atomic change, and it is in force, and
+//! acknowledged, once it is durable.
+//! Absent: sockets, frames, names of protocol operations.
+
+pub mod catalog;
+pub mod change_format;
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::batch::{BatchRef, NewRecord, append_single};
+use crate::io::{Env, Nanos};
+use crate::level::AckLevel;
+use crate::limits::{BATCH_BYTES_MAX, QUEUES_PER_TOPIC_MAX, TOPIC_NAME_BYTES_MAX};
+use crate::log::entry_format::Kind;
+use crate::log::position::LogPos;
+use crate::log::recover::{OpenError, OpenOptions};
+use crate::shard::produce::Produce;
+use crate::shard::turn::{TurnClock, TurnEnd};
+use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Shard, Token};
+use crate::stage::Timings;
+use catalog::{Catalog, QueueRef, Topic};
+use change_format::Change;
+
+/// The queue, in shard 0, that holds changes of topics and queues.
+pub const METADATA_QUEUE: u32 = 0;
+
+/// Tokens of the broker's own requests.
+const OWN_TOKENS: u64 = 1 << 63;
+
+/// Why a topic was not created or deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TopicError {
+    /// There is one of this name (or it is just being created).
+    #[error("the topic exists already")]
+    Exists,
+    /// There is none of this name.
+    #[error("no such topic")]
+    Unknown,
+    /// A topic's name is 1 to 249 of `[A-Za-z0-9._-]`, and not `.` or `..`.
+    #[error("a topic name is 1 to 249 characters of A-Z a-z 0-9 . _ -")]
+    InvalidName,
+    /// The number of queues is out of range.
+    #[error("a topic has 1 to {QUEUES_PER_TOPIC_MAX} queues")]
+    InvalidQueues,
+    /// The change could not be stored.
+    #[error(transparent)]
+    Store(#[from] ProduceError),
+}
+
+/// An answer of the broker itself.
+#[derive(Debug)]
+pub enum TopicAnswer {
+    /// A topic is there, durably.
+    Created {
+        /// The request.
+        token: Token,
+        /// The topic's id.
+        result: Result<u32, TopicError>,
+    },
+    /// A topic is gone, durably.
+    Deleted {
+        /// The request.
+        token: Token,
+        /// Nothing, or why not.
+        result: Result<(), TopicError>,
+    },
+}
+
+/// A topic to create.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTopic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many queues it has.
+    pub queues: u16,
+    /// What a produce that says nothing waits for, and what consumers see.
+    pub ack: AckLevel,
+    /// Look inside every batch on append.
+    pub deep: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    token: Token,
+    change: Change,
+}
+
+/// Answers of a turn.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Of produce and fetch requests.
+    pub effects: Vec<Effect>,
+    /// Of topic requests.
+    pub topics: Vec<TopicAnswer>,
+}
+
+/// All shards of one reactor.
+#[derive(Debug)]
+pub struct Broker<E: Env> {
+    shards: Vec<Shard<E>>,
+    catalog: Catalog,
+    pending: BTreeMap<u64, Pending>,
+    next_own: u64,
+    batch: Vec<u8>,
+    stopping: bool,
+}
+
+impl<E: Env> Broker<E> {
+    /// Opens every shard, one environment each; topics come from shard 0's log.
+    ///
+    /// # Errors
+    /// [`OpenError`] of the first shard that cannot be opened.
+    pub fn open(
+        envs: impl IntoIterator<Item = E>,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let mut catalog = Catalog::default();
+        let mut damaged = None;
+        let mut shards = Vec::new();
+        for (number, env) in envs.into_iter().enumerate() {
+            let options = OpenOptions { shard: number as u16, ..*options };
+            shards.push(Shard::open(env, &options, |found| {
+                if found.header.kind == Kind::Metadata {
+                    match read_change(found.batch) {
+                        Some(change) => catalog.apply(&change),
+                        None => damaged = damaged.or(Some(found.pos)),
+                    }
+                }
+            })?);
+        }
+        if let Some(at) = damaged {
+            return Err(OpenError::Damaged { at, what: "a change of topics cannot be read" });
+        }
+        let mut broker = Self {
+            shards,
+            catalog,
+            pending: BTreeMap::new(),
+            next_own: OWN_TOKENS,
+            batch: Vec::new(),
+            stopping: false,
+        };
+        if let Some(first) = broker.shards.first_mut() {
+            first.add_queue(METADATA_QUEUE, AckLevel::Durable, false);
+        }
+        let topics: Vec<Topic> = broker.catalog.topics().cloned().collect();
+        for topic in &topics {
+            broker.add_queues(topic);
+        }
+        for shard in &mut broker.shards {
+            shard.retain_known_queues();
+        }
+        Ok(broker)
+    }
+
+    /// Topics and their queues.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The shards, by number.
+    pub fn shards(&mut self) -> &mut [Shard<E>] {
+        &mut self.shards
+    }
+
+    /// Stores one batch. Without `ack` the topic's default counts.
+    pub fn produce(
+        &mut self,
+        (topic, queue): (u32, u16),
+        ack: Option<AckLevel>,
+        batch: &[u8],
+        (token, gathered): (Token, Nanos),
+        answers: &mut Answers,
+    ) {
+        let refused = match self.catalog.queue(topic, queue) {
+            Ok((topic, place)) => {
+                let ack = ack.unwrap_or(topic.ack);
+                let request = Produce { token, queue: place.id, ack, batch, gathered };
+                match self.shards.get_mut(usize::from(place.shard)) {
+                    Some(shard) => return shard.produce(&request, &mut answers.effects),
+                    None => ProduceError::UnknownQueue,
+                }
+            }
+            Err(catalog::Missing::Topic) => ProduceError::UnknownTopic,
+            Err(catalog::Missing::Queue) => ProduceError::UnknownQueue,
+        };
+        if ack != Some(AckLevel::None) {
+            let timings = Timings::default();
+            answers.effects.push(Effect::Produced { token, result: Err(refused), timings });
+        }
+    }
+
+    /// Reads entries; `fetch.queue` is filled in here.
+    pub fn fetch(
+        &mut self,
+        (topic, queue): (u32, u16),
+        mut fetch: Fetch,
+        gathered: Nanos,
+        answers: &mut Answers,
+    ) {
+        let error = match self.catalog.queue(topic, queue) {
+            Ok((_, place)) => {
+                fetch.queue = place.id;
+                match self.shards.get_mut(usize::from(place.shard)) {
+                    Some(shard) => return shard.fetch(&fetch, gathered, &mut answers.effects),
+                    None => FetchError::UnknownQueue,
+                }
+            }
+            Err(catalog::Missing::Topic) => FetchError::UnknownTopic,
+            Err(catalog::Missing::Queue) => FetchError::UnknownQueue,
+        };
+        let (token, timings) = (fetch.token, Timings::default());
+        answers.effects.push(Effect::Fetched { token, result: Err(error), timings });
+    }
+
+    /// The shard and the range of a queue.
+    ///
+    /// # Errors
+    /// [`catalog::Missing`] when there is no such topic or queue.
+    pub fn range(&self, topic: u32, queue: u16) -> Result<QueueRange, catalog::Missing> {
+        let (_, place) = self.catalog.queue(topic, queue)?;
+        let shard = self.shards.get(usize::from(place.shard));
+        shard.and_then(|shard| shard.queue_range(place.id)).ok_or(catalog::Missing::Queue)
+    }
+
+    /// The first visible record stored at or after a time: its offset and store time.
+    ///
+    /// # Errors
+    /// [`catalog::Missing`] when there is no such topic or queue.
+    pub fn offset_at_time(
+        &self,
+        (topic, queue): (u32, u16),
+        timestamp_ms: u64,
+    ) -> Result<Option<(u64, u64)>, catalog::Missing> {
+        let (_, place) = self.catalog.queue(topic, queue)?;
+        let shard = self.shards.get(usize::from(place.shard));
+        Ok(shard.and_then(|shard| shard.offset_at_time(place.id, timestamp_ms)))
+    }
+
+    /// Creates a topic; answered when the change is durable.
+    pub fn create_topic(
+        &mut self,
+        new: &NewTopic<'_>,
+        token: Token,
+        gathered: Nanos,
+        answers: &mut Answers,
+    ) {
+        let created = self.check_new(new).map(|()| self.place(new));
+        match created {
+            Ok(topic) => self.store(Change::Create(topic), token, gathered, answers),
+            Err(error) => {
+                answers.topics.push(TopicAnswer::Created { token, result: Err(error) });
+            }
+        }
+    }
+
+    fn check_new(&self, new: &NewTopic<'_>) -> Result<(), TopicError> {
+        if !is_topic_name(new.name) {
+            return Err(TopicError::InvalidName);
+        }
+        if new.queues == 0 || new.queues > QUEUES_PER_TOPIC_MAX {
+            return Err(TopicError::InvalidQueues);
+        }
+        let pending = self.pending.values().any(
+            |pending| matches!(&pending.change, Change::Create(topic) if topic.name == new.name),
+        );
+        if pending || self.catalog.by_name(new.name).is_some() {
+            return Err(TopicError::Exists);
+        }
+        Ok(())
+    }
+
+    /// Gives a topic its ids and its queues their shards, in turn.
+    fn place(&mut self, new: &NewTopic<'_>) -> Topic {
+        let (id, first) = self.catalog.reserve(u32::from(new.queues));
+        let shards = self.shards.len().max(1) as u32;
+        let queues = (0..u32::from(new.queues))
+            .map(|n| QueueRef { id: first + n, shard: ((first + n) % shards) as u16 })
+            .collect();
+        Topic { id, name: new.name.to_owned(), ack: new.ack, deep: new.deep, queues }
+    }
+
+    /// Deletes a topic; answered when the change is durable.
+    pub fn delete_topic(
+        &mut self,
+        name: &str,
+        token: Token,
+        gathered: Nanos,
+        answers: &mut Answers,
+    ) {
+        match self.catalog.by_name(name).map(|topic| topic.id) {
+            Some(id) => self.store(Change::Delete { id }, token, gathered, answers),
+            None => {
+                let result = Err(TopicError::Unknown);
+                answers.topics.push(TopicAnswer::Deleted { token, result });
+            }
+        }
+    }
+
+    /// Appends a change to the metadata log.
+    fn store(&mut self, change: Change, token: Token, gathered: Nanos, answers: &mut Answers) {
+        let value = change.encode();
+        self.batch.clear();
+        let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+        let own = Token(self.next_own);
+        self.next_own += 1;
+        self.pending.insert(own.0, Pending { token, change });
+        let built = append_single(&mut self.batch, &record, BATCH_BYTES_MAX);
+        let request = Produce {
+            token: own,
+            queue: METADATA_QUEUE,
+            ack: AckLevel::Durable,
+            batch: &self.batch,
+            gathered,
+        };
+        match (built, self.shards.first_mut()) {
+            (Ok(_), Some(shard)) => shard.produce_metadata(&request, &mut answers.effects),
+            (built, _) => {
+                let error = built.map_or_else(ProduceError::Batch, |_| ProduceError::UnknownQueue);
+                self.finish(own, Err(error), answers);
+            }
+        }
+    }
+
+    /// Ends a turn on every shard.
+    pub fn turn(&mut self, clock: TurnClock, answers: &mut Answers) -> TurnEnd {
+        let mut end = TurnEnd::default();
+        for shard in &mut self.shards {
+            let one = shard.turn(clock, &mut answers.effects);
+            end.durable_in_flight |= one.durable_in_flight;
+            end.wake_at = end.wake_at.into_iter().chain(one.wake_at).min();
+        }
+        if !self.pending.is_empty() {
+            self.take_own(answers);
+        }
+        end
+    }
+
+    /// Picks the broker's own answers out of the shards'.
+    fn take_own(&mut self, answers: &mut Answers) {
+        let is_own = |effect: &mut Effect| match effect {
+            Effect::Produced { token, .. } | Effect::Fetched { token, .. } => {
+                token.0 >= OWN_TOKENS
+            }
+        };
+        let own: Vec<Effect> = answers.effects.extract_if(.., is_own).collect();
+        for effect in own {
+            if let Effect::Produced { token, result, .. } = effect {
+                self.finish(token, result, answers);
+            }
+        }
+    }
+
+    fn finish(&mut self, own: Token, result: Result<u64, ProduceError>, answers: &mut Answers) {
+        let Some(Pending { token, change }) = self.pending.remove(&own.0) else { return };
+        if result.is_ok() {
+            self.in_force(&change, answers);
+        }
+        let stored = result.map_err(TopicError::Store);
+        answers.topics.push(match change {
+            Change::Create(topic) => {
+                TopicAnswer::Created { token, result: stored.map(|_| topic.id) }
+            }
+            Change::Delete { .. } => TopicAnswer::Deleted { token, result: stored.map(|_| ()) },
+        });
+    }
+
+    fn in_force(&mut self, change: &Change, answers: &mut Answers) {
+        match change {
+            Change::Create(topic) => self.add_queues(topic),
+            Change::Delete { id } => {
+                let queues = self.catalog.topic(*id).map(|topic| topic.queues.clone());
+                for queue in queues.into_iter().flatten() {
+                    if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
+                        shard.drop_queue(queue.id, &mut answers.effects);
+                    }
+                }
+            }
+        }
+        self.catalog.apply(change);
+    }
+
+    fn add_queues(&mut self, topic: &Topic) {
+        for queue in &topic.queues {
+            if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
+                shard.add_queue(queue.id, topic.ack.visibility(), topic.deep);
+            }
+        }
+    }
+
+    /// Takes no new requests; everything is made durable.
+    pub fn stop(&mut self, answers: &mut Answers) {
+        if !std::mem::replace(&mut self.stopping, true) {
+            for shard in &mut self.shards {
+                shard.stop(&mut answers.effects);
+            }
+        }
+    }
+
+    /// Whether, after [`Broker::stop`], nothing is left to do.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.shards.iter().all(Shard::is_quiet)
+    }
+
+    /// The first shard that takes no writes any more, and from where on its log is unknown.
+    #[must_use]
+    pub fn poison(&self) -> Option<(usize, LogPos)> {
+        let mut poisons = self.shards.iter().enumerate();
+        poisons.find_map(|(number, shard)| shard.poison().map(|(at, _)| (number, at)))
+    }
+}
+
+/// The change in a metadata entry's batch.
+fn read_change(batch: &[u8]) -> Option<Change> {
+    let batch = BatchRef::parse_unverified(batch).ok()?;
+    let record = batch.records().next()?.ok()?;
+    Change::decode(record.value?)
+}
+
+/// Whether `name` may be a topic's.
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name != "."
+        && name != ".."
+}

@@ -1,0 +1,288 @@
+//! The data directory: whose it is, what format it has, and that nobody else uses it.
+//!
+//! ```text
+//!   DIR/LOCK         locked (flock) while a node runs
+//!   DIR/FORMAT       TOML: format = 1, node, shards, segment_bytes
+//!   DIR/shard-000/   superblock, segment-*.log, spare-*.log
+//! ```
+//!
+//! Absent: anything inside a shard's directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
+
+/// The format this program writes.
+const FORMAT_VERSION: u32 = 1;
+const FORMAT_FILE: &str = "FORMAT";
+const LOCK_FILE: &str = "LOCK";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum DirError {
+    /// Another process has it open.
+    #[error("{} is in use by another node (its LOCK file is held)", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// It holds files, but not ours.
+    #[error("{} is not empty and not a uringmq data directory (no FORMAT file); name an empty or new directory", dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("{} has format {found}, this program reads up to {FORMAT_VERSION}; use a newer uringmq", dir.display())]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The FORMAT file cannot be understood.
+    #[error("{} is not a valid FORMAT file: {why}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An option is out of range.
+    #[error("{what} must be {range}")]
+    Option {
+        /// The option.
+        what: &'static str,
+        /// What it may be.
+        range: String,
+    },
+    /// The file system failed.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a new directory is formatted with; an existing one keeps its own.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatOptions {
+    /// Shards: logs with disjoint queues.
+    pub shards: u16,
+    /// Length of every segment in bytes.
+    pub segment_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FormatFile {
+    format: u32,
+    node: String,
+    shards: u16,
+    segment_bytes: u64,
+}
+
+/// A data directory that this process has to itself.
+#[derive(Debug)]
+pub struct DataDir {
+    dir: PathBuf,
+    /// Id of the directory, made when it was formatted.
+    pub node: [u8; 16],
+    /// Shards in it.
+    pub shards: u16,
+    /// Length of every segment in bytes.
+    pub segment_bytes: u64,
+    _lock: Flock<File>,
+}
+
+fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirError {
+    let path = path.to_owned();
+    move |source| DirError::Io { what, path, source }
+}
+
+impl DataDir {
+    /// Locks `dir` and reads its format; an empty or missing directory is formatted.
+    ///
+    /// # Errors
+    /// [`DirError`] when it is in use, not ours, of a newer format, or the file system fails.
+    pub fn open(dir: &Path, options: &FormatOptions) -> Result<Self, DirError> {
+        check(options)?;
+        fs::create_dir_all(dir).map_err(io("creating", dir))?;
+        let format_path = dir.join(FORMAT_FILE);
+        if !format_path.exists() {
+            // Looked at before the lock file is made, so that a refused directory stays as it was.
+            let entries = fs::read_dir(dir).map_err(io("reading", dir))?;
+            let ours = [LOCK_FILE, "FORMAT.new"];
+            for entry in entries {
+                let entry = entry.map_err(io("reading", dir))?;
+                let name = entry.file_name();
+                if !ours.iter().any(|our| name == **our) && !is_shard(&name.to_string_lossy()) {
+                    return Err(DirError::Foreign { dir: dir.to_owned() });
+                }
+            }
+        }
+        let lock = lock(dir)?;
+        let format = if format_path.exists() {
+            read_format(dir, &format_path)?
+        } else {
+            write_format(dir, &format_path, options)?
+        };
+        let node = parse_node(&format.node).ok_or_else(|| DirError::Malformed {
+            file: format_path.clone(),
+            why: "node is not 32 hexadecimal digits".to_owned(),
+        })?;
+        let (shards, segment_bytes) = (format.shards, format.segment_bytes);
+        let opened = Self { dir: dir.to_owned(), node, shards, segment_bytes, _lock: lock };
+        for shard in 0..shards {
+            let path = opened.shard_path(shard);
+            fs::create_dir_all(&path).map_err(io("creating", &path))?;
+        }
+        sync_dir(dir)?;
+        Ok(opened)
+    }
+
+    /// The directory of one shard.
+    #[must_use]
+    pub fn shard_path(&self, shard: u16) -> PathBuf {
+        self.dir.join(format!("shard-{shard:03}"))
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn is_shard(name: &str) -> bool {
+    name.strip_prefix("shard-").is_some_and(|digits| digits.parse::<u16>().is_ok())
+}
+
+fn check(options: &FormatOptions) -> Result<(), DirError> {
+    if options.shards == 0 || options.shards > SHARDS_MAX {
+        return Err(DirError::Option { what: "shards", range: format!("1 to {SHARDS_MAX}") });
+    }
+    let size = options.segment_bytes;
+    let in_range = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&size);
+    if !in_range || !size.is_multiple_of(1 << 20) {
+        let (min, max) = (SEGMENT_BYTES_MIN >> 20, SEGMENT_BYTES_MAX >> 20);
+        let range = format!("{min} MiB to {max} MiB, in whole MiB");
+        return Err(DirError::Option { what: "the segment size", range });
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<Flock<File>, DirError> {
+    let path = dir.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(&path).map_err(io("opening", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => DirError::InUse { dir: dir.to_owned() },
+        other => DirError::Io { what: "locking", path, source: other.into() },
+    })
+}
+
+fn read_format(dir: &Path, path: &Path) -> Result<FormatFile, DirError> {
+    let text = fs::read_to_string(path).map_err(io("reading", path))?;
+    let malformed = |why: String| DirError::Malformed { file: path.to_owned(), why };
+    let table: toml::Table = text.parse().map_err(|error| malformed(format!("{error}")))?;
+    // The version first: a newer format may have other fields.
+    let version = table.get("format").and_then(toml::Value::as_integer);
+    match version.and_then(|version| u32::try_from(version).ok()) {
+        None => return Err(malformed("it has no format number".to_owned())),
+        Some(found) if found > FORMAT_VERSION => {
+            return Err(DirError::Newer { dir: dir.to_owned(), found });
+        }
+        Some(_) => {}
+    }
+    let format: FormatFile = table.try_into().map_err(|error| malformed(format!("{error}")))?;
+    check(&FormatOptions { shards: format.shards, segment_bytes: format.segment_bytes })
+        .map_err(|error| malformed(error.to_string()))?;
+    Ok(format)
+}
+
+fn write_format(dir: &Path, path: &Path, options: &FormatOptions) -> Result<FormatFile, DirError> {
+    let format = FormatFile {
+        format: FORMAT_VERSION,
+        node: format!("{:032x}", rand::random::<u128>()),
+        shards: options.shards,
+        segment_bytes: options.segment_bytes,
+    };
+    let text = toml::to_string(&format).map_err(|error| DirError::Malformed {
+        file: path.to_owned(),
+        why: format!("{error}"),
+    })?;
+    let text = format!("# uringmq data directory. Written once; do not edit.\n{text}");
+    // Written aside and renamed: a crash leaves no half FORMAT file.
+    let new = dir.join("FORMAT.new");
+    let mut file = File::create(&new).map_err(io("creating", &new))?;
+    file.write_all(text.as_bytes()).map_err(io("writing", &new))?;
+    file.sync_all().map_err(io("flushing", &new))?;
+    fs::rename(&new, path).map_err(io("renaming", &new))?;
+    sync_dir(dir)?;
+    Ok(format)
+}
+
+fn sync_dir(dir: &Path) -> Result<(), DirError> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(io("flushing", dir))
+}
+
+fn parse_node(hex: &str) -> Option<[u8; 16]> {
+    (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok()).flatten().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: FormatOptions = FormatOptions { shards: 2, segment_bytes: 4 << 20 };
+
+    #[test]
+    fn formatted_once_and_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let first = DataDir::open(&path, &OPTIONS).unwrap();
+        assert!(matches!(DataDir::open(&path, &OPTIONS), Err(DirError::InUse { .. })));
+        let node = first.node;
+        drop(first);
+        let other = FormatOptions { shards: 7, segment_bytes: 8 << 20 };
+        let second = DataDir::open(&path, &other).unwrap();
+        assert_eq!((second.node, second.shards, second.segment_bytes), (node, 2, 4 << 20));
+    }
+
+    #[test]
+    fn foreign_and_newer_directories_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+        assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::Foreign { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
+        fs::write(dir.path().join(FORMAT_FILE), "format = 2\nwings = true\n").unwrap();
+        let newer = DataDir::open(dir.path(), &OPTIONS);
+        assert!(matches!(newer, Err(DirError::Newer { found: 2, .. })));
+        for bad in ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
+        {
+            fs::write(dir.path().join(FORMAT_FILE), bad).unwrap();
+            let refused = DataDir::open(dir.path(), &OPTIONS);
+            assert!(matches!(refused, Err(DirError::Malformed { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn options_have_ranges() {
+        let dir = tempfile::tempdir().unwrap();
+        for (shards, segment_bytes) in [(0, 4 << 20), (1, 4096), (1, (4 << 20) + 1), (1, 4 << 30)] {
+            let options = FormatOptions { shards, segment_bytes };
+            assert!(matches!(DataDir::open(dir.path(), &options), Err(DirError::Option { .. })));
+        }
+    }
+}

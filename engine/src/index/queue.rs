@@ -1,0 +1,121 @@
+//! The spans of one queue.
+
+use std::collections::VecDeque;
+
+use crate::log::position::LogPos;
+
+/// The entries of one queue in one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first record.
+    pub base_offset: u64,
+    /// Position of the first entry's header.
+    pub pos: LogPos,
+    /// Store time of the group.
+    pub store_timestamp_ms: u64,
+    /// Bytes from `pos` to the end of the queue's last entry in the group.
+    pub len: u32,
+    /// No entry of another queue lies between.
+    pub alone: bool,
+}
+
+/// Where the records of one queue lie.
+#[derive(Debug, Default)]
+pub struct QueueIndex {
+    spans: VecDeque<Span>,
+    /// Number of spans that consumers may see.
+    visible: usize,
+    /// Group of the last span.
+    last_sequence: u64,
+}
+
+impl QueueIndex {
+    /// Adds an entry of group `sequence` at `pos`. `true` if it is the queue's first in the group.
+    pub fn add(
+        &mut self,
+        sequence: u64,
+        base_offset: u64,
+        pos: LogPos,
+        entry_bytes: u32,
+        store_timestamp_ms: u64,
+    ) -> bool {
+        if let Some(last) = self.spans.back_mut().filter(|_| self.last_sequence == sequence) {
+            let end = last.pos.plus(u64::from(last.len));
+            last.alone &= end == pos;
+            last.len = (pos.0 - last.pos.0) as u32 + entry_bytes;
+            return false;
+        }
+        let len = entry_bytes;
+        self.spans.push_back(Span { base_offset, pos, store_timestamp_ms, len, alone: true });
+        self.last_sequence = sequence;
+        true
+    }
+
+    /// Lets consumers see one more span.
+    pub fn show_next(&mut self) {
+        self.visible = (self.visible + 1).min(self.spans.len());
+    }
+
+    /// Lets consumers see everything.
+    pub fn show_all(&mut self) {
+        self.visible = self.spans.len();
+    }
+
+    /// Offset of the first record consumers may not see yet.
+    #[must_use]
+    pub fn visible_offset(&self, next_offset: u64) -> u64 {
+        self.spans.get(self.visible).map_or(next_offset, |span| span.base_offset)
+    }
+
+    /// The visible spans from the one that holds `offset` on, with the offset each ends at.
+    pub fn from(&self, offset: u64) -> impl Iterator<Item = Span> {
+        let after = self.spans.partition_point(|span| span.base_offset <= offset);
+        let first = after.saturating_sub(1);
+        self.spans.range(first.min(self.visible)..self.visible).copied()
+    }
+
+    /// The first visible span stored at or after `timestamp_ms`.
+    #[must_use]
+    pub fn at_time(&self, timestamp_ms: u64) -> Option<Span> {
+        let at = self.spans.partition_point(|span| span.store_timestamp_ms < timestamp_ms);
+        self.spans.get(at).filter(|_| at < self.visible).copied()
+    }
+
+    /// Spans in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether the queue holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_grow_and_show_by_group() {
+        let mut index = QueueIndex::default();
+        assert!(index.add(1, 0, LogPos(4096), 104, 10));
+        assert!(!index.add(1, 1, LogPos(4200), 104, 10));
+        assert!(!index.add(1, 2, LogPos(4408), 104, 10), "another queue's entry lies between");
+        assert!(index.add(2, 3, LogPos(8192), 104, 20));
+        assert_eq!(index.visible_offset(4), 0);
+        index.show_next();
+        assert_eq!(index.visible_offset(4), 3);
+        let spans: Vec<_> = index.from(1).collect();
+        assert_eq!(spans.len(), 1);
+        assert_eq!((spans[0].len, spans[0].alone), (416, false));
+        assert_eq!(index.from(3).count(), 0, "not visible");
+        index.show_next();
+        assert_eq!(index.visible_offset(4), 4);
+        assert_eq!(index.from(3).next().unwrap().pos, LogPos(8192));
+        assert_eq!(index.at_time(11).unwrap().base_offset, 3);
+        assert!(index.at_time(21).is_none());
+    }
+}

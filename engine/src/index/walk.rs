@@ -1,0 +1,96 @@
+//! The walk inside a span: entry by entry, picking one queue's, as extents to be sent.
+
+use thiserror::Error;
+
+use super::queue::Span;
+use crate::batch::BatchRef;
+use crate::io::block::Slice;
+use crate::log::entry_format::EntryHeader;
+use crate::log::position::{Handle, LogPos};
+
+/// What is wanted of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Queue id.
+    pub queue: u32,
+    /// First offset; the entry that holds it is delivered whole.
+    pub offset: u64,
+    /// Stop once this many bytes are taken (the first entry always is).
+    pub bytes_max: u32,
+}
+
+/// Bytes in the log are not an entry where the index says there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the entry at position {at} is damaged")]
+pub struct Damaged {
+    /// Position of its header.
+    pub at: LogPos,
+}
+
+/// Entries to be sent, as runs of bytes where they lie.
+#[derive(Clone, Debug, Default)]
+pub struct Extents {
+    /// The runs, in order.
+    pub slices: Vec<Slice>,
+    /// Bytes in all of them.
+    pub bytes: u32,
+}
+
+impl Extents {
+    /// Adds a run; neighbours in the same memory become one.
+    pub fn push(&mut self, slice: Slice) {
+        self.bytes += slice.len() as u32;
+        if let Some(last) = self.slices.last_mut()
+            && let Some(joined) = last.join(&slice)
+        {
+            *last = joined;
+            return;
+        }
+        self.slices.push(slice);
+    }
+}
+
+/// Adds to `out` the wanted entries of `span`, whose bytes are `bytes`. With `verify` each entry's
+/// checksum is compared (bytes that came from a device); without, they are our own memory. `false`
+/// when `bytes_max` ended it: nothing behind may be taken.
+///
+/// # Errors
+/// [`Damaged`] when the bytes are not what the index says.
+pub fn take(
+    span: &Span,
+    bytes: &Slice,
+    wanted: &Wanted,
+    verify: bool,
+    out: &mut Extents,
+) -> Result<bool, Damaged> {
+    let room = wanted.bytes_max.saturating_sub(out.bytes);
+    if span.alone && wanted.offset <= span.base_offset && span.len <= room && !verify {
+        out.push(bytes.clone());
+        return Ok(true);
+    }
+    let mut at = 0_u32;
+    while at < span.len {
+        let pos = span.pos.plus(u64::from(at));
+        let damaged = Damaged { at: pos };
+        let rest = bytes.get(at as usize..).ok_or(damaged)?;
+        let header = if verify { EntryHeader::decode(rest) } else { EntryHeader::peek(rest) };
+        let header = header.ok_or(damaged)?;
+        if header.handle.pos() != pos || header.handle != Handle::new(header.handle.shard(), pos) {
+            return Err(damaged);
+        }
+        let entry_bytes = header.entry_bytes();
+        let end = at.checked_add(entry_bytes).filter(|end| *end <= span.len).ok_or(damaged)?;
+        if header.queue == wanted.queue {
+            let batch = header.batch_of(rest).ok_or(damaged)?;
+            let records = BatchRef::parse_unverified(batch).map_err(|_| damaged)?.record_count();
+            if header.base_offset + u64::from(records) > wanted.offset {
+                if out.bytes > 0 && out.bytes.saturating_add(entry_bytes) > wanted.bytes_max {
+                    return Ok(false);
+                }
+                out.push(bytes.slice(at..end));
+            }
+        }
+        at = end;
+    }
+    Ok(true)
+}

@@ -1,0 +1,173 @@
+//! Cold reads: entries that have left memory, read with O_DIRECT into a block that is then sent by
+//! reference.
+//!
+//! Neighbouring spans are read together while the stretch stays short; what lies between them
+//! (other queues' entries, padding) is skipped by the walk. Every entry's checksum is compared.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fetch::{Plan, refused};
+use super::{Effect, Fetch, FetchError, Fetched, Shard};
+use crate::index::queue::Span;
+use crate::index::walk::{Extents, Wanted, take};
+use crate::io::block::Slice;
+use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, Nanos, OpId, Output};
+use crate::limits::{COLD_READ_BYTES_MAX, PARKED_MAX};
+use crate::log::position::LogPos;
+use crate::stage::{Stage, Timings};
+
+/// Reads in flight for one shard: 16 x 512 KiB keep any device busy and memory bounded.
+const READS_INFLIGHT_MAX: usize = 16;
+
+const ENOMEM: Errno = Errno(12);
+
+#[derive(Debug)]
+struct ColdRead {
+    fetch: Fetch,
+    /// Position of the first byte that was read.
+    start: LogPos,
+    spans: Vec<Span>,
+    submitted: Nanos,
+}
+
+/// Reads in flight, and fetches that wait for one to end.
+#[derive(Debug, Default)]
+pub(super) struct ColdReads {
+    inflight: BTreeMap<OpId, ColdRead>,
+    waiting: VecDeque<Fetch>,
+}
+
+impl ColdReads {
+    pub(super) fn is_empty(&self) -> bool {
+        self.inflight.is_empty() && self.waiting.is_empty()
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Starts reading for a fetch whose entries are not in memory.
+    pub(super) fn read_cold(&mut self, fetch: &Fetch, now: Nanos, effects: &mut Vec<Effect>) {
+        if self.cold.inflight.len() >= READS_INFLIGHT_MAX {
+            if self.cold.waiting.len() < PARKED_MAX {
+                self.cold.waiting.push_back(*fetch);
+            } else {
+                effects.push(refused(fetch, FetchError::Busy));
+            }
+            return;
+        }
+        let Some((start, len, spans)) = self.stretch(fetch) else {
+            effects.push(refused(fetch, FetchError::Busy));
+            return;
+        };
+        let Some((file, offset)) = self.log.locate(start) else {
+            effects.push(refused(fetch, FetchError::Damaged { at: start }));
+            return;
+        };
+        match self.env.disk().submit(DiskOp::Read { file, offset, len }) {
+            Ok(op) => {
+                self.counters.cold_reads += 1;
+                self.counters.cold_bytes += u64::from(len);
+                let read = ColdRead { fetch: *fetch, start, spans, submitted: now };
+                self.cold.inflight.insert(op, read);
+            }
+            Err(_) => effects.push(refused(fetch, FetchError::Busy)),
+        }
+    }
+
+    /// The spans to read together: within one segment, up to the limit (one span always).
+    fn stretch(&self, fetch: &Fetch) -> Option<(LogPos, u32, Vec<Span>)> {
+        let queue = self.queues.get(fetch.queue)?;
+        let geometry = *self.log.segments().geometry();
+        let align = u64::from(BLOCK_BYTES);
+        let wanted = fetch.bytes_max.min(COLD_READ_BYTES_MAX);
+        let mut spans = Vec::new();
+        let (mut start, mut end) = (LogPos(0), LogPos(0));
+        for span in queue.index.from(fetch.offset) {
+            let span_end = span.pos.plus(u64::from(span.len));
+            if spans.is_empty() {
+                start = LogPos(span.pos.0 - span.pos.0 % align);
+            } else if geometry.number(span.pos) != geometry.number(start)
+                || span_end.0 - start.0 > u64::from(wanted)
+            {
+                break;
+            }
+            end = span_end;
+            spans.push(span);
+        }
+        let len = (end.0 - start.0).next_multiple_of(align);
+        (!spans.is_empty()).then_some((start, len as u32, spans))
+    }
+
+    /// A read has ended (or some operation nobody waits for any more).
+    pub(super) fn on_cold_read(
+        &mut self,
+        completion: Completion,
+        now: Nanos,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(read) = self.cold.inflight.remove(&completion.op) else { return };
+        match completion.result {
+            Ok(Output::Read(block)) => {
+                let bytes = block.slice(0..block.published());
+                match collect(&read, &bytes) {
+                    Ok(extents) => self.answer_cold(&read, extents, now, effects),
+                    Err(error) => effects.push(refused(&read.fetch, error)),
+                }
+            }
+            Ok(_) | Err(ENOMEM) => effects.push(refused(&read.fetch, FetchError::Busy)),
+            Err(errno) => {
+                effects.push(refused(&read.fetch, FetchError::Read { at: read.start, errno }));
+            }
+        }
+        while self.cold.inflight.len() < READS_INFLIGHT_MAX {
+            let Some(fetch) = self.cold.waiting.pop_front() else { break };
+            self.retry_waiting(&fetch, now, effects);
+        }
+    }
+
+    fn answer_cold(
+        &mut self,
+        read: &ColdRead,
+        extents: Extents,
+        now: Nanos,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(range) = self.queue_range(read.fetch.queue) else {
+            effects.push(refused(&read.fetch, FetchError::UnknownQueue));
+            return;
+        };
+        let timings = Timings::default().with(Stage::Device, read.submitted, now);
+        let (start_offset, visible_offset) = (range.start_offset, range.visible_offset);
+        let fetched = Fetched { start_offset, visible_offset, extents };
+        self.finish_fetch(&read.fetch, fetched, timings, effects);
+    }
+
+    fn retry_waiting(&mut self, fetch: &Fetch, now: Nanos, effects: &mut Vec<Effect>) {
+        match self.plan(fetch) {
+            Ok(Plan::Ready(fetched)) => {
+                self.finish_fetch(fetch, fetched, Timings::default(), effects);
+            }
+            Ok(Plan::Cold) => self.read_cold(fetch, now, effects),
+            Err(error) => effects.push(refused(fetch, error)),
+        }
+    }
+}
+
+/// The wanted entries of what was read.
+fn collect(read: &ColdRead, bytes: &Slice) -> Result<Extents, FetchError> {
+    let fetch = &read.fetch;
+    let wanted = Wanted { queue: fetch.queue, offset: fetch.offset, bytes_max: fetch.bytes_max };
+    let mut extents = Extents::default();
+    for span in &read.spans {
+        let at = (span.pos.0 - read.start.0) as u32;
+        if u64::from(at) + u64::from(span.len) > bytes.len() as u64 {
+            return Err(FetchError::Read { at: span.pos, errno: Errno(5) });
+        }
+        let span_bytes = bytes.slice(at..at + span.len);
+        let whole = take(span, &span_bytes, &wanted, true, &mut extents)
+            .map_err(|damaged| FetchError::Damaged { at: damaged.at })?;
+        if !whole || extents.bytes >= fetch.bytes_max {
+            break;
+        }
+    }
+    Ok(extents)
+}

@@ -1,0 +1,123 @@
+//! The queues of a shard, by id.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use super::QueueRange;
+use crate::index::queue::QueueIndex;
+use crate::level::AckLevel;
+use crate::log::recover::Found;
+
+/// One queue. Idle, it costs its own size and a slot of the table: well below 256 bytes.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) index: QueueIndex,
+    pub(super) start_offset: u64,
+    pub(super) next_offset: u64,
+    pub(super) bytes: u64,
+    pub(super) visibility: AckLevel,
+    pub(super) deep: bool,
+    /// A topic has it; otherwise only recovery has seen it.
+    known: bool,
+}
+
+const _: () = assert!(size_of::<Queue>() <= 160, "an idle queue is small");
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            index: QueueIndex::default(),
+            start_offset: 0,
+            next_offset: 0,
+            bytes: 0,
+            visibility: AckLevel::Durable,
+            deep: false,
+            known: false,
+        }
+    }
+
+    pub(super) fn visible_offset(&self) -> u64 {
+        self.index.visible_offset(self.next_offset)
+    }
+
+    pub(super) fn range(&self) -> QueueRange {
+        QueueRange {
+            start_offset: self.start_offset,
+            end_offset: self.next_offset,
+            visible_offset: self.visible_offset(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Multiplicative hashing of queue ids, which the broker hands out itself in order: no seed, so
+/// that a simulated run repeats exactly.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // 2^64 / golden ratio.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    by_id: HashMap<u32, Queue, BuildHasherDefault<IdHasher>>,
+}
+
+impl Queues {
+    pub(super) fn get(&self, id: u32) -> Option<&Queue> {
+        self.by_id.get(&id).filter(|queue| queue.known)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Queue> {
+        self.by_id.get_mut(&id).filter(|queue| queue.known)
+    }
+
+    pub(super) fn add(&mut self, id: u32, visibility: AckLevel, deep: bool) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.visibility = visibility;
+        queue.deep = deep;
+        queue.known = true;
+    }
+
+    pub(super) fn drop(&mut self, id: u32) {
+        self.by_id.remove(&id);
+    }
+
+    pub(super) fn retain_known(&mut self) {
+        self.by_id.retain(|_, queue| queue.known);
+        self.by_id.shrink_to_fit();
+    }
+
+    /// An entry that the scan of the log found.
+    pub(super) fn recovered(&mut self, found: &Found<'_>) {
+        let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::new);
+        let base = found.header.base_offset;
+        if queue.index.is_empty() {
+            queue.start_offset = base;
+        }
+        queue.index.add(
+            found.sequence,
+            base,
+            found.pos,
+            found.header.entry_bytes(),
+            found.header.store_timestamp_ms,
+        );
+        queue.index.show_all();
+        queue.next_offset = base + u64::from(found.records);
+        queue.bytes += u64::from(found.header.batch_bytes);
+    }
+}
