@@ -9,6 +9,7 @@
 //! Absent: any knowledge of logs, groups or queues; any retry.
 
 pub mod block;
+pub mod sim;
 
 use std::fmt;
 use std::io;
