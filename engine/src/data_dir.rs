@@ -218,10 +218,8 @@ fn write_format(dir: &Path, path: &Path, options: &FormatOptions) -> Result<Form
         shards: options.shards,
         segment_bytes: options.segment_bytes,
     };
-    let text = toml::to_string(&format).map_err(|error| DirError::Malformed {
-        file: path.to_owned(),
-        why: format!("{error}"),
-    })?;
+    let text = toml::to_string(&format)
+        .map_err(|error| DirError::Malformed { file: path.to_owned(), why: format!("{error}") })?;
     let text = format!("# uringmq data directory. Written once; do not edit.\n{text}");
     // Written aside and renamed: a crash leaves no half FORMAT file.
     let new = dir.join("FORMAT.new");
@@ -269,7 +267,8 @@ mod tests {
         fs::write(dir.path().join(FORMAT_FILE), "format = 2\nwings = true\n").unwrap();
         let newer = DataDir::open(dir.path(), &OPTIONS);
         assert!(matches!(newer, Err(DirError::Newer { found: 2, .. })));
-        for bad in ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
+        for bad in
+            ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
         {
             fs::write(dir.path().join(FORMAT_FILE), bad).unwrap();
             let refused = DataDir::open(dir.path(), &OPTIONS);

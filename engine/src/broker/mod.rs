@@ -346,9 +346,7 @@ impl<E: Env> Broker<E> {
     /// Picks the broker's own answers out of the shards'.
     fn take_own(&mut self, answers: &mut Answers) {
         let is_own = |effect: &mut Effect| match effect {
-            Effect::Produced { token, .. } | Effect::Fetched { token, .. } => {
-                token.0 >= OWN_TOKENS
-            }
+            Effect::Produced { token, .. } | Effect::Fetched { token, .. } => token.0 >= OWN_TOKENS,
         };
         let own: Vec<Effect> = answers.effects.extract_if(.., is_own).collect();
         for effect in own {

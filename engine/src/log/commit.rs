@@ -214,9 +214,12 @@ impl Commit {
         };
         let sync = self.syncs.swap_remove(at);
         // No plain group was in flight when it was issued, so each one up to `sequence` had landed.
-        let landed = self.landed.iter_mut().map(|group| (&mut group.way, group.file, group.sequence));
+        let landed =
+            self.landed.iter_mut().map(|group| (&mut group.way, group.file, group.sequence));
         let flights = self.flights.iter_mut().map(|flight| {
-            debug_assert!(flight.done || flight.way == Way::Durable || flight.sequence > sync.sequence);
+            debug_assert!(
+                flight.done || flight.way == Way::Durable || flight.sequence > sync.sequence
+            );
             (&mut flight.way, flight.file, flight.sequence)
         });
         for (way, file, sequence) in landed.chain(flights) {

@@ -184,8 +184,8 @@ mod tests {
     fn golden_bytes() {
         let bytes = header().encode(&[0x55; BATCH_UNCOVERED_BYTES]);
         let tail = [
-            0xE7, 1, 1, 0, 0, 0, 0, 7, 0, 0, 0, 100, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0x0A,
-            0x0B, 3, 0, 0, 0, 0, 0, 0x10, 0,
+            0xE7, 1, 1, 0, 0, 0, 0, 7, 0, 0, 0, 100, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0,
+            0x0A, 0x0B, 3, 0, 0, 0, 0, 0, 0x10, 0,
         ];
         assert_eq!(&bytes[4..], &tail);
         let crc = crc32c::crc32c(&[&tail[..], &[0x55; BATCH_UNCOVERED_BYTES]].concat());

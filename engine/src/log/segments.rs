@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use super::position::LogPos;
 use super::segment_format::SegmentHeader;
 use crate::io::block::Block;
-use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
+use crate::io::{
+    BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output,
+};
 use crate::limits::PREFILL_STEP_BYTES;
 
 /// How long preparation rests after a failure (a full disk, as a rule).
@@ -126,7 +128,8 @@ impl Segments {
         filled: u64,
     ) -> Self {
         let next = files.get(&(current + 1)).map_or(Next::Absent, |&file| Next::Ready { file });
-        let fill = if filled >= geometry.segment_bytes { Fill::Done } else { Fill::Idle { filled } };
+        let fill =
+            if filled >= geometry.segment_bytes { Fill::Done } else { Fill::Idle { filled } };
         Self {
             geometry,
             files,
@@ -400,7 +403,14 @@ impl Segments {
         self.step_next(disk, append, now);
     }
 
-    fn head<D: Disk>(&mut self, disk: &mut D, file: FileId, number: u64, sequence: u64, now: Nanos) {
+    fn head<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        file: FileId,
+        number: u64,
+        sequence: u64,
+        now: Nanos,
+    ) {
         let header = self.geometry.header(number, sequence, self.geometry.segment_bytes);
         self.next = match header_block(disk, &header) {
             Some(block) => {
@@ -416,8 +426,9 @@ impl Segments {
     }
 
     fn fail<D: Disk>(&mut self, disk: &mut D, errno: Errno, now: Nanos) {
-        if let Next::Filling { file, .. } | Next::Syncing { file, .. } | Next::Heading { file, .. } =
-            self.next
+        if let Next::Filling { file, .. }
+        | Next::Syncing { file, .. }
+        | Next::Heading { file, .. } = self.next
         {
             // The file stays as a spare and is opened again; closing cannot fail usefully.
             let _ = disk.submit(DiskOp::Close { file });

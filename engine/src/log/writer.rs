@@ -515,12 +515,8 @@ impl Log {
         if self.segments.blocks(number, write_end) {
             return false;
         }
-        let op = DiskOp::Write {
-            file,
-            offset,
-            data: group.data.clone(),
-            durable: way == Way::Durable,
-        };
+        let op =
+            DiskOp::Write { file, offset, data: group.data.clone(), durable: way == Way::Durable };
         let Ok(op) = disk.submit(op) else { return false };
         let Some(group) = self.sealed.pop_front() else { return false };
         self.segments.note_append(number, write_end);

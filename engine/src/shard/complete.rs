@@ -89,7 +89,8 @@ impl<E: Env> Shard<E> {
 
     /// After a failed write nobody who waits will ever be told "stored".
     fn refuse_all(&mut self, poisoned: AppendError, effects: &mut Vec<Effect>) {
-        let timed_out = matches!(poisoned, AppendError::Poisoned { errno, .. } if errno == ETIMEDOUT);
+        let timed_out =
+            matches!(poisoned, AppendError::Poisoned { errno, .. } if errno == ETIMEDOUT);
         let error =
             if timed_out { ProduceError::FlushTimeout } else { ProduceError::Append(poisoned) };
         for waiter in self.written_waiters.drain(..).chain(self.durable_waiters.drain(..)) {

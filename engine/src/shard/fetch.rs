@@ -33,7 +33,8 @@ impl Parked {
     }
 
     pub(super) fn waits_for(&self, queue: u32) -> bool {
-        !self.by_key.is_empty() && self.by_key.range((queue, 0)..).next().is_some_and(|(key, _)| key.0 == queue)
+        !self.by_key.is_empty()
+            && self.by_key.range((queue, 0)..).next().is_some_and(|(key, _)| key.0 == queue)
     }
 
     pub(super) fn wake_at(&self) -> Option<Nanos> {

@@ -1,7 +1,7 @@
 //! One turn: completions in, groups out, answers to whoever reached their level.
 
 use super::{Effect, Shard};
-use crate::io::{Env, Nanos};
+use crate::io::{Disk, Env, Nanos};
 
 /// When the phases of a turn happened.
 #[derive(Clone, Copy, Debug)]
