@@ -7,7 +7,7 @@ use super::reply_format::{FETCH_REPLY_HEAD_BYTES, QUEUE_DESCRIPTION_BYTES};
 use super::request_format::PRODUCE_HEAD_BYTES;
 
 /// Bytes of a record batch's own header (Kafka's record batch, magic v2).
-pub const BATCH_HEADER_BYTES: u32 = 61;
+pub const BATCH_HEADER_BYTES: u32 = engine::batch::HEADER_BYTES as u32;
 
 /// Largest record batch: 1 MiB of records and the batch header.
 pub const BATCH_BYTES_MAX: u32 = 1024 * 1024 + BATCH_HEADER_BYTES;
