@@ -1,1 +1,2 @@
 //! Network side.
+pub mod wire;

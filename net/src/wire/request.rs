@@ -1,0 +1,266 @@
+//! Requests: what a node reads. Everything borrows from the frame.
+
+use super::cursor::{Cursor, malformed};
+use super::frame::read_request_head;
+use super::limits::{BATCH_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX};
+use super::request_format::{FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicCreateTail};
+use super::{
+    AckLevel, DecodeError, ListKind, MAGIC, Names, Operation, RequestHeader, STATS_PER_SHARD,
+    TOPIC_DEEP_VALIDATION, check_topic_name,
+};
+
+/// A request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Opens the connection.
+    Hello(Hello<'a>),
+    /// Echo these bytes.
+    Ping(&'a [u8]),
+    /// Describe these topics, or all.
+    Metadata(Names<'a>),
+    /// Make a topic.
+    TopicCreate(TopicCreate<'a>),
+    /// Remove the topic of this name.
+    TopicDelete(&'a str),
+    /// List all topics.
+    TopicList,
+    /// Describe the topic of this name and its queues.
+    TopicDescribe(&'a str),
+    /// Append a batch.
+    Produce(Produce<'a>),
+    /// Read entries.
+    Fetch(Fetch),
+    /// Find an offset.
+    ListOffsets(ListOffsets),
+    /// Read statistics.
+    Stats {
+        /// One histogram per shard instead of one for all.
+        per_shard: bool,
+    },
+}
+
+/// Opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// Oldest version the client speaks.
+    pub version_min: u16,
+    /// Newest version the client speaks.
+    pub version_max: u16,
+    /// The shard the client wants to talk to, or [`SHARD_ANY`](super::SHARD_ANY).
+    pub shard_wish: u16,
+    /// Who the client is, for people.
+    pub client: &'a str,
+}
+
+/// Makes a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicCreate<'a> {
+    /// Its name, checked.
+    pub name: &'a str,
+    /// How many queues it gets.
+    pub queues: u16,
+    /// Its default ack level; `None`: the node's default.
+    pub ack: Option<AckLevel>,
+    /// Look inside every batch.
+    pub deep_validation: bool,
+}
+
+/// Appends one batch to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produce<'a> {
+    /// Topic id.
+    pub topic: u32,
+    /// Queue of the topic.
+    pub queue: u16,
+    /// When to acknowledge; `None`: the topic's default.
+    pub ack: Option<AckLevel>,
+    /// The record batch, not looked into yet.
+    pub batch: &'a [u8],
+}
+
+/// Reads entries of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Topic id.
+    pub topic: u32,
+    /// Queue of the topic.
+    pub queue: u16,
+    /// Last epoch the reader saw; 0: none.
+    pub epoch: u32,
+    /// First offset wanted.
+    pub offset: u64,
+    /// Most entry bytes wanted; one entry is sent even if it is larger.
+    pub bytes_max: u32,
+    /// Wait until there are this many entry bytes ...
+    pub bytes_min: u32,
+    /// ... but no longer than this.
+    pub wait_max_ms: u32,
+}
+
+/// Finds an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListOffsets {
+    /// Topic id.
+    pub topic: u32,
+    /// Queue of the topic.
+    pub queue: u16,
+    /// Which offset.
+    pub kind: ListKind,
+    /// For [`ListKind::ByTimestamp`]: milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl Request<'_> {
+    /// Which operation this is.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Hello(_) => Operation::Hello,
+            Self::Ping(_) => Operation::Ping,
+            Self::Metadata(_) => Operation::Metadata,
+            Self::TopicCreate(_) => Operation::TopicCreate,
+            Self::TopicDelete(_) => Operation::TopicDelete,
+            Self::TopicList => Operation::TopicList,
+            Self::TopicDescribe(_) => Operation::TopicDescribe,
+            Self::Produce(_) => Operation::Produce,
+            Self::Fetch(_) => Operation::Fetch,
+            Self::ListOffsets(_) => Operation::ListOffsets,
+            Self::Stats { .. } => Operation::Stats,
+        }
+    }
+}
+
+/// Reads a whole frame, its length field included.
+pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader, Request<'_>), DecodeError> {
+    let (op, header, body) = read_request_head(frame)?;
+    let operation = Operation::from_u8(op).ok_or(DecodeError::UnknownOperation { op })?;
+    if header.one_way && operation != Operation::Produce {
+        return Err(malformed("only a produce may be one-way"));
+    }
+    let request = match operation {
+        Operation::Hello => Request::Hello(hello(body)?),
+        Operation::Ping => Request::Ping(ping(body)?),
+        Operation::Metadata => Request::Metadata(Names::decode(body)?),
+        Operation::TopicCreate => Request::TopicCreate(topic_create(body)?),
+        Operation::TopicDelete => Request::TopicDelete(only_topic_name(body)?),
+        Operation::TopicList => {
+            body.end()?;
+            Request::TopicList
+        }
+        Operation::TopicDescribe => Request::TopicDescribe(only_topic_name(body)?),
+        Operation::Produce => Request::Produce(produce(body)?),
+        Operation::Fetch => Request::Fetch(fetch(body)?),
+        Operation::ListOffsets => Request::ListOffsets(list_offsets(body)?),
+        Operation::Stats => Request::Stats { per_shard: stats_flags(body)? },
+    };
+    Ok((header, request))
+}
+
+fn hello(mut body: Cursor<'_>) -> Result<Hello<'_>, DecodeError> {
+    let head = body.part::<HelloHead>()?;
+    if head.magic.get() != MAGIC {
+        return Err(malformed("not a uringmq Hello"));
+    }
+    let client = body.string(PEER_NAME_BYTES_MAX)?;
+    body.end()?;
+    Ok(Hello {
+        version_min: head.version_min.get(),
+        version_max: head.version_max.get(),
+        shard_wish: head.shard_wish.get(),
+        client,
+    })
+}
+
+fn ping(body: Cursor<'_>) -> Result<&[u8], DecodeError> {
+    let echo = body.rest();
+    if echo.len() > PING_BYTES_MAX as usize {
+        return Err(malformed("ping is too long"));
+    }
+    Ok(echo)
+}
+
+/// Reads a name of any length: a bad one is an answer, not the end of the connection.
+fn topic_name<'a>(body: &mut Cursor<'a>) -> Result<&'a str, DecodeError> {
+    let name = body.string(u16::MAX)?;
+    if check_topic_name(name) { Ok(name) } else { Err(DecodeError::InvalidTopic) }
+}
+
+fn only_topic_name(mut body: Cursor<'_>) -> Result<&str, DecodeError> {
+    let name = topic_name(&mut body)?;
+    body.end()?;
+    Ok(name)
+}
+
+fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
+    let name = topic_name(&mut body)?;
+    let tail = body.part::<TopicCreateTail>()?;
+    body.end()?;
+    if tail.flags & !TOPIC_DEEP_VALIDATION != 0 {
+        return Err(DecodeError::InvalidArgument { what: "topic flags" });
+    }
+    Ok(TopicCreate {
+        name,
+        queues: tail.queues.get(),
+        ack: AckLevel::choice(tail.ack)?,
+        deep_validation: tail.flags & TOPIC_DEEP_VALIDATION != 0,
+    })
+}
+
+fn produce(mut body: Cursor<'_>) -> Result<Produce<'_>, DecodeError> {
+    let head = body.part::<ProduceHead>()?;
+    if head.reserved != 0 {
+        return Err(malformed("reserved bytes are not zero"));
+    }
+    let batch = body.rest();
+    if batch.len() > BATCH_BYTES_MAX as usize {
+        let length = batch.len() as u64;
+        return Err(DecodeError::BatchTooLarge { length, bytes_max: BATCH_BYTES_MAX });
+    }
+    Ok(Produce {
+        topic: head.topic.get(),
+        queue: head.queue.get(),
+        ack: AckLevel::choice(head.ack)?,
+        batch,
+    })
+}
+
+fn fetch(mut body: Cursor<'_>) -> Result<Fetch, DecodeError> {
+    let fixed = body.part::<FetchBody>()?;
+    body.end()?;
+    if fixed.reserved.get() != 0 {
+        return Err(malformed("reserved bytes are not zero"));
+    }
+    Ok(Fetch {
+        topic: fixed.topic.get(),
+        queue: fixed.queue.get(),
+        epoch: fixed.epoch.get(),
+        offset: fixed.offset.get(),
+        bytes_max: fixed.bytes_max.get(),
+        bytes_min: fixed.bytes_min.get(),
+        wait_max_ms: fixed.wait_max_ms.get(),
+    })
+}
+
+fn list_offsets(mut body: Cursor<'_>) -> Result<ListOffsets, DecodeError> {
+    let fixed = body.part::<ListOffsetsBody>()?;
+    body.end()?;
+    if fixed.reserved != 0 {
+        return Err(malformed("reserved bytes are not zero"));
+    }
+    let kind = ListKind::from_u8(fixed.kind);
+    Ok(ListOffsets {
+        topic: fixed.topic.get(),
+        queue: fixed.queue.get(),
+        kind: kind.ok_or(DecodeError::InvalidArgument { what: "kind of offset" })?,
+        timestamp_ms: fixed.timestamp_ms.get(),
+    })
+}
+
+fn stats_flags(mut body: Cursor<'_>) -> Result<bool, DecodeError> {
+    let flags = body.u8()?;
+    body.end()?;
+    if flags & !STATS_PER_SHARD != 0 {
+        return Err(DecodeError::InvalidArgument { what: "stats flags" });
+    }
+    Ok(flags & STATS_PER_SHARD != 0)
+}
