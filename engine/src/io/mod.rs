@@ -9,6 +9,7 @@
 //! Absent: any knowledge of logs, groups or queues; any retry.
 
 pub mod block;
+pub mod ring;
 
 use std::fmt;
 use std::io;
