@@ -1,1 +1,3 @@
 //! Network side.
+
+pub mod server;

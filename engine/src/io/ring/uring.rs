@@ -76,6 +76,12 @@ impl PollEvents {
         self.0 & (BITS as u32) != 0
     }
 
+    /// The peer has closed its side, or the connection is broken: read to the end.
+    #[must_use]
+    pub const fn is_hung_up(self) -> bool {
+        self.0 & ((libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32) != 0
+    }
+
     /// Bytes can be sent (or sending reports an error).
     #[must_use]
     pub const fn is_writable(self) -> bool {
