@@ -10,6 +10,7 @@
 
 pub mod block;
 pub mod sim;
+pub mod ring;
 
 use std::fmt;
 use std::io;

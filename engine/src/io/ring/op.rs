@@ -1,0 +1,334 @@
+//! Disk operations as state machines: `entry` builds the next SQE, `step` takes its result.
+//!
+//! Most operations are one SQE. Opening takes up to five (plain descriptor, length, allocation,
+//! durable descriptor), zeroing one per MiB, and short transfers are continued.
+//!
+//! Invariants: an operation owns all memory its entry points to (paths, blocks, the statx
+//! buffer), at a stable address, until `step` said [`Step::Done`]; descriptors are shared with
+//! the file table, so a closed file's number is not reused under an operation in flight.
+//! Absent: the queue and the file table (`disk`).
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{opcode, squeue};
+use nix::libc;
+
+use super::super::block::{Block, Slice};
+use super::super::{BLOCK_BYTES, Errno};
+use super::uring::raw;
+
+/// `fallocate` mode: write zeros, on the device itself where it can (Linux 6.17). Not in `libc`.
+const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
+const RENAME_NOREPLACE: u32 = 1;
+/// One zero write: large enough to keep the device busy, small enough not to block a neighbour.
+const ZERO_CHUNK_BYTES: u32 = 1 << 20;
+
+/// Zeros to write from; in `.bss` (atomics keep it there), so it costs neither file nor memory.
+#[repr(align(4096))]
+struct Zeros([AtomicU64; ZERO_CHUNK_BYTES as usize / 8]);
+static ZEROS: Zeros = Zeros([const { AtomicU64::new(0) }; ZERO_CHUNK_BYTES as usize / 8]);
+
+/// The two descriptors of a file.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    /// O_DIRECT.
+    pub(super) plain: OwnedFd,
+    /// O_DIRECT | O_DSYNC.
+    pub(super) durable: OwnedFd,
+}
+
+/// What all operations of one disk share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The shard's directory.
+    pub(super) dir: OwnedFd,
+    /// Whether FALLOC_FL_WRITE_ZEROES is worth trying (until it was refused once).
+    pub(super) write_zeroes: Cell<bool>,
+}
+
+/// A transfer of `len` bytes at `offset`, of which `done` are through.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) file: Rc<Descriptors>,
+    pub(super) offset: u64,
+    pub(super) len: u32,
+    pub(super) done: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Opening {
+    path: CString,
+    create: Option<u64>,
+    stage: OpenStage,
+    plain: Option<OwnedFd>,
+    durable: Option<OwnedFd>,
+    stat: Box<libc::statx>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OpenStage {
+    Plain,
+    Length,
+    Shrink,
+    Allocate,
+    Durable,
+}
+
+#[derive(Debug)]
+pub(super) enum Op {
+    Open(Opening),
+    Write { transfer: Transfer, data: Slice, durable: bool },
+    Read { transfer: Transfer, block: Block },
+    Sync { file: Rc<Descriptors> },
+    Zero { transfer: Transfer, by_device: bool },
+    Rename { from: CString, to: CString },
+    Remove { path: CString },
+    SyncDir,
+    Close { fds: [Option<OwnedFd>; 2] },
+}
+
+/// What an operation produced.
+#[derive(Debug)]
+pub(super) enum Product {
+    Opened(Descriptors, u64),
+    Written,
+    Read(Block),
+    Synced,
+    Done,
+}
+
+pub(super) enum Step {
+    /// Submit the next entry.
+    Again,
+    Done(Result<Product, Errno>),
+}
+
+impl Transfer {
+    pub(super) fn new(file: Rc<Descriptors>, offset: u64, len: u32) -> Self {
+        Self { file, offset, len, done: 0 }
+    }
+
+    fn at(&self) -> u64 {
+        self.offset + u64::from(self.done)
+    }
+
+    fn left(&self) -> u32 {
+        self.len - self.done
+    }
+
+    /// Accounts for `moved` bytes; a transfer that stops, or stops off the block grid, is EIO.
+    fn advance(&mut self, moved: u32) -> Result<bool, Errno> {
+        if moved == 0 || moved > self.left() {
+            return Err(Errno(libc::EIO));
+        }
+        self.done += moved;
+        if self.left() == 0 {
+            return Ok(true);
+        }
+        if moved.is_multiple_of(BLOCK_BYTES) { Ok(false) } else { Err(Errno(libc::EIO)) }
+    }
+}
+
+impl Opening {
+    pub(super) fn new(path: CString, create: Option<u64>) -> Self {
+        // SAFETY: statx is plain integers; all zeros is a valid value.
+        let stat = Box::new(unsafe { std::mem::zeroed() });
+        Self { path, create, stage: OpenStage::Plain, plain: None, durable: None, stat }
+    }
+
+    fn entry(&mut self, dir: &OwnedFd) -> squeue::Entry {
+        let flags = libc::O_RDWR | libc::O_DIRECT | libc::O_CLOEXEC;
+        let open = |path: &CString, flags: i32| {
+            opcode::OpenAt::new(Fd(raw(dir)), path.as_ptr()).flags(flags).mode(0o644).build()
+        };
+        let plain = Fd(self.plain.as_ref().map_or(-1, raw));
+        let length = self.create.unwrap_or(0);
+        match self.stage {
+            OpenStage::Plain if self.create.is_some() => open(&self.path, flags | libc::O_CREAT),
+            OpenStage::Plain => open(&self.path, flags),
+            OpenStage::Length => {
+                let stat: *mut libc::statx = &raw mut *self.stat;
+                opcode::Statx::new(plain, c"".as_ptr(), stat.cast())
+                    .flags(libc::AT_EMPTY_PATH)
+                    .mask(libc::STATX_SIZE)
+                    .build()
+            }
+            OpenStage::Shrink => opcode::Ftruncate::new(plain, length).build(),
+            OpenStage::Allocate => opcode::Fallocate::new(plain, length).build(),
+            OpenStage::Durable => open(&self.path, flags | libc::O_DSYNC),
+        }
+    }
+
+    fn step(&mut self, value: i32) -> Step {
+        self.stage = match self.stage {
+            OpenStage::Plain => {
+                self.plain = Some(adopt(value));
+                OpenStage::Length
+            }
+            OpenStage::Length => match self.create {
+                Some(length) if self.stat.stx_size > length => OpenStage::Shrink,
+                Some(length) if length > 0 => OpenStage::Allocate,
+                _ => OpenStage::Durable,
+            },
+            OpenStage::Shrink if self.create.is_some_and(|length| length > 0) => {
+                OpenStage::Allocate
+            }
+            OpenStage::Shrink | OpenStage::Allocate => OpenStage::Durable,
+            OpenStage::Durable => {
+                self.durable = Some(adopt(value));
+                let length = self.create.unwrap_or(self.stat.stx_size);
+                let both = self.plain.take().zip(self.durable.take());
+                return Step::Done(match both {
+                    Some((plain, durable)) => {
+                        Ok(Product::Opened(Descriptors { plain, durable }, length))
+                    }
+                    None => Err(Errno(libc::EBADF)),
+                });
+            }
+        };
+        Step::Again
+    }
+}
+
+impl Op {
+    /// The next entry to submit.
+    pub(super) fn entry(&mut self, shared: &Shared) -> squeue::Entry {
+        let dir = Fd(raw(&shared.dir));
+        match self {
+            Self::Open(opening) => opening.entry(&shared.dir),
+            Self::Write { transfer, data, durable } => {
+                let file = if *durable { &transfer.file.durable } else { &transfer.file.plain };
+                let from = data.as_ptr().wrapping_add(transfer.done as usize);
+                opcode::Write::new(Fd(raw(file)), from, transfer.left())
+                    .offset(transfer.at())
+                    .build()
+            }
+            Self::Read { transfer, block } => {
+                let to = block.as_mut_ptr().wrapping_add(transfer.done as usize);
+                opcode::Read::new(Fd(raw(&transfer.file.plain)), to, transfer.left())
+                    .offset(transfer.at())
+                    .build()
+            }
+            Self::Sync { file } => {
+                opcode::Fsync::new(Fd(raw(&file.plain))).flags(FsyncFlags::DATASYNC).build()
+            }
+            Self::Zero { transfer, by_device } => {
+                let file = Fd(raw(&transfer.file.plain));
+                *by_device = transfer.done == 0 && shared.write_zeroes.get();
+                if *by_device {
+                    return opcode::Fallocate::new(file, u64::from(transfer.len))
+                        .offset(transfer.offset)
+                        .mode(FALLOC_FL_WRITE_ZEROES)
+                        .build();
+                }
+                let zeros = ZEROS.0.as_ptr().cast();
+                opcode::Write::new(file, zeros, transfer.left().min(ZERO_CHUNK_BYTES))
+                    .offset(transfer.at())
+                    .build()
+            }
+            Self::Rename { from, to } => {
+                opcode::RenameAt::new(dir, from.as_ptr(), dir, to.as_ptr())
+                    .flags(RENAME_NOREPLACE)
+                    .build()
+            }
+            Self::Remove { path } => opcode::UnlinkAt::new(dir, path.as_ptr()).build(),
+            Self::SyncDir => opcode::Fsync::new(dir).build(),
+            // The descriptor is given away: the kernel closes it whatever the result.
+            Self::Close { fds } => opcode::Close::new(Fd(take_raw(fds))).build(),
+        }
+    }
+
+    /// Takes the result of the entry last submitted.
+    pub(super) fn step(&mut self, result: i32, shared: &Shared) -> Step {
+        if result < 0 {
+            return self.failed(Errno(-result), shared);
+        }
+        match self {
+            Self::Open(opening) => opening.step(result),
+            Self::Write { transfer, .. } => moved(transfer, result, || Product::Written),
+            Self::Read { transfer, .. } => match transfer.advance(result as u32) {
+                Ok(false) => Step::Again,
+                Ok(true) => Step::Done(self.take_block()),
+                Err(errno) => Step::Done(Err(errno)),
+            },
+            Self::Zero { by_device: true, .. } => Step::Done(Ok(Product::Written)),
+            Self::Zero { transfer, .. } => moved(transfer, result, || Product::Written),
+            Self::Sync { .. } => Step::Done(Ok(Product::Synced)),
+            Self::Close { fds } if fds.iter().any(Option::is_some) => Step::Again,
+            Self::Rename { .. } | Self::Remove { .. } | Self::SyncDir | Self::Close { .. } => {
+                Step::Done(Ok(Product::Done))
+            }
+        }
+    }
+
+    fn failed(&mut self, errno: Errno, shared: &Shared) -> Step {
+        match self {
+            // Interrupted before anything happened.
+            _ if errno.0 == libc::EINTR || errno.0 == libc::EAGAIN => Step::Again,
+            Self::Zero { by_device: true, .. }
+                if matches!(errno.0, libc::EOPNOTSUPP | libc::EINVAL) =>
+            {
+                shared.write_zeroes.set(false);
+                Step::Again
+            }
+            Self::Close { fds } if fds.iter().any(Option::is_some) => Step::Again,
+            _ => Step::Done(Err(errno)),
+        }
+    }
+
+    fn take_block(&mut self) -> Result<Product, Errno> {
+        match std::mem::replace(self, Self::SyncDir) {
+            Self::Read { transfer, mut block } => {
+                block.assume_filled(transfer.len);
+                Ok(Product::Read(block))
+            }
+            _ => Err(Errno(libc::EIO)),
+        }
+    }
+}
+
+fn moved(transfer: &mut Transfer, result: i32, product: impl FnOnce() -> Product) -> Step {
+    match transfer.advance(result as u32) {
+        Ok(false) => Step::Again,
+        Ok(true) => Step::Done(Ok(product())),
+        Err(errno) => Step::Done(Err(errno)),
+    }
+}
+
+/// A descriptor the kernel has just opened for us.
+fn adopt(fd: i32) -> OwnedFd {
+    // SAFETY: the result of a successful OPENAT: open, and owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn take_raw(fds: &mut [Option<OwnedFd>; 2]) -> i32 {
+    use std::os::fd::IntoRawFd;
+    fds.iter_mut().find_map(Option::take).map_or(-1, IntoRawFd::into_raw_fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transfer(len: u32) -> Transfer {
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        Transfer::new(Rc::new(Descriptors { plain: null(), durable: null() }), 8192, len)
+    }
+
+    #[test]
+    fn short_transfers_continue_or_fail() {
+        let mut t = transfer(12288);
+        assert_eq!(t.advance(4096), Ok(false));
+        assert_eq!((t.at(), t.left()), (12288, 8192));
+        assert_eq!(t.advance(0), Err(Errno(libc::EIO)), "past the end");
+        assert_eq!(t.advance(100), Err(Errno(libc::EIO)), "off the grid");
+        let mut t = transfer(8192);
+        assert_eq!(t.advance(8192), Ok(true));
+    }
+}

@@ -1,0 +1,76 @@
+//! Every knob and bound of a reactor, in one place.
+
+use engine::io::ring::RingConfig;
+
+/// How a reactor waits when it has nothing to do. Measured in `engine/docs/pump.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitMode {
+    /// Sleep: no CPU when idle, a wake-up (some 30 us) for every event.
+    Sleep,
+    /// Sleep when idle; look, and yield the CPU between looks, while a durable write is in
+    /// flight, so that its completion does not pay a wake-up.
+    #[default]
+    Hybrid,
+    /// Never sleep. For dedicated cores.
+    Poll,
+}
+
+/// A reactor's settings.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// Thread name.
+    pub name: String,
+    /// The CPU to pin the thread to; `None`: any.
+    pub cpu: Option<usize>,
+    /// How to wait.
+    pub wait: WaitMode,
+    /// Sizes of the ring.
+    pub ring: RingConfig,
+    /// What connections may use.
+    pub limits: Limits,
+}
+
+impl Default for ReactorConfig {
+    fn default() -> Self {
+        Self {
+            name: "reactor".to_owned(),
+            cpu: None,
+            wait: WaitMode::default(),
+            ring: RingConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of a reactor's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections; beyond it new ones wait in the listener's backlog.
+    pub connections_max: u32,
+    /// The shared receive buffer: what one receive takes at most.
+    pub receive_buffer_bytes: u32,
+    /// What one connection may send before the next one has its turn.
+    pub turn_bytes_max: u32,
+    /// Incomplete frames of all connections; at the bound no new frame is begun.
+    pub partial_bytes_max: u64,
+    /// Unsent output of a connection at which the node stops reading from it.
+    pub unsent_bytes_max: u64,
+    /// Silence within a frame after which the connection is closed.
+    pub partial_deadline_ms: u32,
+    /// How long a stop waits for the service and for unsent output.
+    pub stop_deadline_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 65_536,
+            receive_buffer_bytes: 256 << 10,
+            turn_bytes_max: 1 << 20,
+            partial_bytes_max: 256 << 20,
+            unsent_bytes_max: 8 << 20,
+            partial_deadline_ms: 10_000,
+            stop_deadline_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The pump: one turn gathers what happened, feeds the service, issues writes, sends replies.
+//!
+//! Reads top-down: [`Pump::turn`] -> `gather` -> `accept` -> `receive` -> service -> `send` ->
+//! `next`. How to wait between turns is decided in `executor`.
+//!
+//! Invariants: writes go to the device before the turn's replies go to the sockets; every
+//! readiness report is either acted upon or stays in a queue that keeps `turn` from waiting; a
+//! poll that ended while its connection lives is armed again.
+//! Absent: async, protocols, blocking.
+
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use engine::io::Nanos;
+use engine::io::ring::env::monotonic;
+use engine::io::ring::{PollEvents, Ready, Ring};
+use nix::sys::socket::{Shutdown, shutdown};
+
+use super::connections::{Connections, LISTENER, State, WAKER, id_of, token_of};
+use super::outbox::Flushed;
+use super::receive::{Outcome, Receiver};
+use super::socket::accept;
+use super::waker::Signal;
+use super::{ConnId, Limits, Outbox, Service, TurnClock};
+
+/// Connections accepted per turn at most.
+const ACCEPTS_PER_TURN: u32 = 64;
+/// How long not to accept after the process ran out of descriptors or memory.
+const ACCEPT_PAUSE_NANOS: u64 = 100_000_000;
+
+/// What to do after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another turn at once.
+    Again,
+    /// Nothing to do until the ring or the clock says so.
+    Wait {
+        /// A client waits for a device write.
+        durable: bool,
+        /// When to turn at the latest.
+        until: Option<Nanos>,
+    },
+    /// The reactor has stopped.
+    Stopped,
+}
+
+/// The hot loop of a reactor, one turn at a time.
+pub(super) struct Pump<S> {
+    pub(super) ring: Rc<Ring>,
+    listener: Option<TcpListener>,
+    accept_pending: bool,
+    accept_paused_until: Option<Nanos>,
+    connections: Connections,
+    receiver: Receiver,
+    outbox: Outbox,
+    service: S,
+    signal: Arc<Signal>,
+    stop_by: Option<Nanos>,
+    limits: Limits,
+    ready: Vec<Ready>,
+    dirty: Vec<ConnId>,
+}
+
+impl<S: Service> Pump<S> {
+    pub(super) fn new(
+        ring: Rc<Ring>,
+        listener: TcpListener,
+        service: S,
+        signal: Arc<Signal>,
+        limits: Limits,
+    ) -> Self {
+        ring.poll_add(listener.as_fd(), PollEvents::IN, token_of(LISTENER));
+        ring.poll_add(signal.as_fd(), PollEvents::IN, token_of(WAKER));
+        ring.submit();
+        Self {
+            ring,
+            listener: Some(listener),
+            accept_pending: true,
+            accept_paused_until: None,
+            connections: Connections::default(),
+            receiver: Receiver::new(limits),
+            outbox: Outbox::default(),
+            service,
+            signal,
+            stop_by: None,
+            limits,
+            ready: Vec::new(),
+            dirty: Vec::new(),
+        }
+    }
+
+    /// One turn.
+    pub(super) fn turn(&mut self) -> Next {
+        self.ring.reap();
+        let gathered = monotonic();
+        self.gather(gathered);
+        self.accept(gathered);
+        self.receive(gathered);
+        let received = monotonic();
+        let turn = self.service.on_turn(TurnClock { gathered, received }, &mut self.outbox);
+        self.ring.submit();
+        self.send(received);
+        let sent = monotonic();
+        self.service.after_send(sent);
+        self.next(turn, sent)
+    }
+
+    fn next(&self, turn: super::Turn, now: Nanos) -> Next {
+        if let Some(stop_by) = self.stop_by {
+            let finished = self.service.is_drained() && self.outbox.is_idle();
+            if finished || now >= stop_by || self.ring.failure().is_some() {
+                return Next::Stopped;
+            }
+        }
+        let more = turn.more_work
+            || !self.receiver.queue.is_empty()
+            || self.receiver.has_relief()
+            || !self.outbox.is_idle()
+            || (self.accept_pending && self.accept_paused_until.is_none());
+        if more {
+            return Next::Again;
+        }
+        let times =
+            [turn.wake_at, self.receiver.next_deadline(), self.accept_paused_until, self.stop_by];
+        Next::Wait { durable: turn.durable_in_flight, until: times.into_iter().flatten().min() }
+    }
+
+    fn gather(&mut self, now: Nanos) {
+        if self.receiver.has_relief() {
+            for id in std::mem::take(&mut self.receiver.starved) {
+                self.resume(id, now);
+            }
+        }
+        while let Some(id) = self.receiver.pop_due(now) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if self.receiver.is_overdue(id, connection, now) {
+                self.close(id);
+            }
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        self.ring.take_ready(&mut ready);
+        for report in ready.drain(..) {
+            self.on_ready(report, now);
+        }
+        self.ready = ready;
+    }
+
+    fn on_ready(&mut self, report: Ready, now: Nanos) {
+        let id = id_of(report.token);
+        match id {
+            LISTENER => self.on_listener_ready(report),
+            WAKER => self.on_signal(report, now),
+            _ => self.on_connection_ready(id, report),
+        }
+    }
+
+    fn on_listener_ready(&mut self, report: Ready) {
+        let Some(listener) = &self.listener else { return };
+        self.accept_pending = true;
+        if !report.more {
+            self.ring.poll_add(listener.as_fd(), PollEvents::IN, report.token);
+        }
+    }
+
+    fn on_signal(&mut self, report: Ready, now: Nanos) {
+        if !report.more {
+            self.ring.poll_add(self.signal.as_fd(), PollEvents::IN, report.token);
+        }
+        if self.signal.is_stopping() && self.stop_by.is_none() {
+            self.stop_by = Some(now.plus(u64::from(self.limits.stop_deadline_ms) * 1_000_000));
+            if self.listener.take().is_some() {
+                self.ring.poll_cancel(token_of(LISTENER));
+            }
+            self.accept_pending = false;
+            self.service.drain();
+        }
+    }
+
+    fn on_connection_ready(&mut self, id: ConnId, report: Ready) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            // Its cancel met the poll at work; a poll of nobody must not live on.
+            if report.more {
+                self.ring.poll_cancel(report.token);
+            }
+            return;
+        };
+        match report.result {
+            Ok(events) => {
+                if !report.more {
+                    self.ring.poll_add(connection.fd.as_fd(), PollEvents::STREAM, report.token);
+                }
+                connection.peer_gone |= events.is_hung_up();
+                if events.is_readable() {
+                    self.receiver.enqueue(id, connection);
+                }
+                if events.is_writable() {
+                    self.outbox.writable(id);
+                }
+            }
+            Err(_) => self.close(id),
+        }
+    }
+
+    fn accept(&mut self, now: Nanos) {
+        if self.accept_paused_until.is_some_and(|until| until <= now) {
+            self.accept_paused_until = None;
+        }
+        if !self.accept_pending || self.accept_paused_until.is_some() {
+            return;
+        }
+        let Some(listener) = &self.listener else { return };
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.connections.len() >= self.limits.connections_max as usize {
+                // The backlog keeps them; `close` makes room and sets the flag again.
+                self.accept_pending = false;
+                return;
+            }
+            match accept(listener) {
+                Ok(fd) => {
+                    let id = self.connections.insert(fd);
+                    let Some(connection) = self.connections.get_mut(id) else { continue };
+                    self.outbox.open(id);
+                    self.service.on_open(id);
+                    let fd = connection.fd.as_fd();
+                    self.ring.poll_add(fd, PollEvents::STREAM, token_of(id));
+                }
+                Err(nix::Error::EAGAIN) => {
+                    self.accept_pending = false;
+                    return;
+                }
+                // A connection that died in the backlog.
+                Err(nix::Error::ECONNABORTED | nix::Error::EINTR | nix::Error::EPROTO) => {}
+                // Out of descriptors or memory: the backlog stays readable, so look again later
+                // instead of spinning on it.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    self.accept_paused_until = Some(now.plus(ACCEPT_PAUSE_NANOS));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Nanos) {
+        for _ in 0..self.receiver.queue.len() {
+            let Some(id) = self.receiver.queue.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.queued = false;
+            let outcome =
+                self.receiver.read(id, connection, now, &mut self.service, &mut self.outbox);
+            match outcome {
+                Outcome::Waiting | Outcome::Paused => {}
+                Outcome::More => self.receiver.enqueue(id, connection),
+                Outcome::Ended => {
+                    connection.state = State::Closing;
+                    connection.progress_at = now;
+                    self.receiver.watch(id, connection, now);
+                    self.outbox.touch(id);
+                }
+                Outcome::Broken => self.close(id),
+            }
+        }
+    }
+
+    fn send(&mut self, now: Nanos) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.outbox.take_dirty(&mut dirty);
+        for id in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            match self.outbox.flush(id, &connection.fd) {
+                Flushed::Failed(_) => self.close(id),
+                Flushed::Empty if connection.state == State::Closing => self.linger(id, now),
+                Flushed::Empty | Flushed::Blocked if connection.paused => {
+                    if self.outbox.unsent(id) <= self.limits.unsent_bytes_max / 2 {
+                        self.resume(id, now);
+                    }
+                }
+                Flushed::Empty | Flushed::Blocked => {}
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Reads from a paused connection again.
+    fn resume(&mut self, id: ConnId, now: Nanos) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.paused = false;
+            connection.progress_at = now;
+            self.receiver.enqueue(id, connection);
+        }
+    }
+
+    /// Everything was sent to a connection that ends: says so, and waits for the peer's end.
+    fn linger(&mut self, id: ConnId, now: Nanos) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&connection.fd);
+        if connection.peer_gone || shutdown(fd, Shutdown::Write).is_err() {
+            return self.close(id);
+        }
+        connection.state = State::Lingering;
+        connection.progress_at = now;
+        self.receiver.watch(id, connection, now);
+        self.receiver.enqueue(id, connection);
+    }
+
+    fn close(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.receiver.forget(&connection);
+        self.outbox.close(id);
+        self.service.on_close(id);
+        // The poll holds the socket open until its cancel was submitted: shut it at once.
+        let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&connection.fd), Shutdown::Both);
+        self.ring.poll_cancel(token_of(id));
+        self.accept_pending = self.listener.is_some();
+    }
+}
+
+impl<S> Drop for Pump<S> {
+    fn drop(&mut self) {
+        // Polls hold their files: a stopped reactor must not keep sockets half alive.
+        for id in self.connections.ids() {
+            self.ring.poll_cancel(token_of(id));
+        }
+        self.ring.poll_cancel(token_of(LISTENER));
+        self.ring.poll_cancel(token_of(WAKER));
+        self.ring.submit();
+        self.ring.reap();
+    }
+}

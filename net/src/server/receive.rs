@@ -1,0 +1,322 @@
+//! The receive phase: bytes into one shared buffer, frames parsed where they lie.
+//!
+//! Reads top-down: [`Receiver::read`] -> `feed` -> `frames`.
+//!
+//! Invariants: a connection owns memory only while a frame is incomplete, exactly the frame's
+//! size once that is known; all such memory is counted, and at the bound no new frame is begun
+//! (frames already begun go on, so the bound cannot deadlock); readiness is edge-like, so a
+//! connection is read until a short read, or stays in the queue.
+//! Absent: replies, and anything that waits.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use engine::io::Nanos;
+
+use super::connections::{Connection, State};
+use super::socket::{Moved, receive, receive_behind};
+use super::{ConnId, Flow, FrameLen, Limits, Outbox, Service};
+
+/// The rest of a frame from this size on is received straight into its buffer.
+const DIRECT_BYTES_MIN: usize = 16 << 10;
+
+/// What became of a connection's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Everything was read; readiness will tell.
+    Waiting,
+    /// Its share of the turn is used up, there may be more.
+    More,
+    /// Not read from for now.
+    Paused,
+    /// No more frames: send what is queued and close.
+    Ended,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The receiving half of a pump.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    buffer: Vec<u8>,
+    /// Connections to read, in order of readiness.
+    pub(super) queue: VecDeque<ConnId>,
+    /// Paused because partial frames use up the budget.
+    pub(super) starved: Vec<ConnId>,
+    deadlines: BinaryHeap<Reverse<(Nanos, ConnId)>>,
+    partial_bytes: u64,
+    limits: Limits,
+}
+
+impl Receiver {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            buffer: vec![0; limits.receive_buffer_bytes.max(4096) as usize],
+            queue: VecDeque::new(),
+            starved: Vec::new(),
+            deadlines: BinaryHeap::new(),
+            partial_bytes: 0,
+            limits,
+        }
+    }
+
+    /// Puts a connection in the queue, once.
+    pub(super) fn enqueue(&mut self, id: ConnId, connection: &mut Connection) {
+        if !connection.queued {
+            connection.queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    /// Whether starved connections may go on: well below the bound, so that they do not flap.
+    pub(super) fn has_relief(&self) -> bool {
+        !self.starved.is_empty() && self.partial_bytes <= self.limits.partial_bytes_max / 4 * 3
+    }
+
+    /// Reads one connection and hands its frames to the service.
+    pub(super) fn read<S: Service>(
+        &mut self,
+        id: ConnId,
+        connection: &mut Connection,
+        now: Nanos,
+        service: &mut S,
+        outbox: &mut Outbox,
+    ) -> Outcome {
+        let before = connection.partial.capacity() as u64;
+        let outcome = match connection.state {
+            State::Open => self.read_frames(id, connection, now, service, outbox),
+            State::Closing => Outcome::Waiting,
+            State::Lingering => self.discard(connection),
+        };
+        self.partial_bytes = self.partial_bytes + connection.partial.capacity() as u64 - before;
+        self.watch(id, connection, now);
+        outcome
+    }
+
+    /// Gives back what a closed connection held.
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        self.partial_bytes -= connection.partial.capacity() as u64;
+    }
+
+    fn read_frames<S: Service>(
+        &mut self,
+        id: ConnId,
+        connection: &mut Connection,
+        now: Nanos,
+        service: &mut S,
+        outbox: &mut Outbox,
+    ) -> Outcome {
+        let mut taken = 0;
+        loop {
+            if outbox.unsent(id) > self.limits.unsent_bytes_max {
+                connection.paused = true;
+                return Outcome::Paused;
+            }
+            let begun = !connection.partial.is_empty();
+            if !begun && self.partial_bytes >= self.limits.partial_bytes_max {
+                connection.paused = true;
+                self.starved.push(id);
+                return Outcome::Paused;
+            }
+            let missing = connection.frame_bytes.saturating_sub(connection.partial.len());
+            let direct = missing >= DIRECT_BYTES_MIN;
+            let (moved, asked) = if direct {
+                (receive_behind(&connection.fd, &mut connection.partial, missing), missing)
+            } else {
+                (receive(&connection.fd, &mut self.buffer), self.buffer.len())
+            };
+            let received = match moved {
+                Moved::Bytes(0) => {
+                    connection.peer_gone = true;
+                    return Outcome::Ended;
+                }
+                Moved::Bytes(received) => received,
+                Moved::Blocked => return Outcome::Waiting,
+                Moved::Failed(_) => return Outcome::Broken,
+            };
+            connection.progress_at = now;
+            let flow = if direct {
+                finish(id, connection, service, outbox)
+            } else {
+                let input = self.buffer.get(..received).unwrap_or_default();
+                feed(id, connection, input, service, outbox)
+            };
+            if flow == Flow::Close {
+                return Outcome::Ended;
+            }
+            taken += received;
+            if received < asked && !connection.peer_gone {
+                return Outcome::Waiting;
+            }
+            if taken >= self.limits.turn_bytes_max as usize {
+                return Outcome::More;
+            }
+        }
+    }
+
+    fn discard(&mut self, connection: &Connection) -> Outcome {
+        match receive(&connection.fd, &mut self.buffer) {
+            Moved::Blocked => Outcome::Waiting,
+            Moved::Bytes(0) | Moved::Failed(_) => Outcome::Broken,
+            Moved::Bytes(_) => Outcome::More,
+        }
+    }
+
+    /// Makes sure that a connection which must move is looked at when it does not.
+    pub(super) fn watch(&mut self, id: ConnId, connection: &mut Connection, now: Nanos) {
+        if !connection.has_deadline && connection.is_expected_to_move() {
+            connection.has_deadline = true;
+            self.deadlines.push(Reverse((now.plus(self.deadline_nanos()), id)));
+        }
+    }
+
+    fn deadline_nanos(&self) -> u64 {
+        u64::from(self.limits.partial_deadline_ms) * 1_000_000
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Nanos> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next connection whose entry is due, if any; `judge` decides its fate.
+    pub(super) fn pop_due(&mut self, now: Nanos) -> Option<ConnId> {
+        match self.deadlines.peek() {
+            Some(Reverse((at, _))) if *at <= now => self.deadlines.pop().map(|Reverse((_, id))| id),
+            _ => None,
+        }
+    }
+
+    /// Whether a connection with a due entry has really been silent; if not, it is watched on.
+    pub(super) fn is_overdue(
+        &mut self,
+        id: ConnId,
+        connection: &mut Connection,
+        now: Nanos,
+    ) -> bool {
+        connection.has_deadline = false;
+        if !connection.is_expected_to_move() {
+            return false;
+        }
+        let due = connection.progress_at.plus(self.deadline_nanos());
+        if due <= now {
+            return true;
+        }
+        connection.has_deadline = true;
+        self.deadlines.push(Reverse((due, id)));
+        false
+    }
+}
+
+/// Input behind a possibly incomplete frame: completes that one first, then parses in place.
+fn feed<S: Service>(
+    id: ConnId,
+    connection: &mut Connection,
+    mut input: &[u8],
+    service: &mut S,
+    outbox: &mut Outbox,
+) -> Flow {
+    while !connection.partial.is_empty() && !input.is_empty() {
+        if connection.frame_bytes == 0 {
+            match service.frame_len(&connection.partial) {
+                FrameLen::Need(at_least) => {
+                    let missing = at_least.saturating_sub(connection.partial.len()).max(1);
+                    let (head, rest) = input.split_at(missing.min(input.len()));
+                    connection.partial.extend_from_slice(head);
+                    input = rest;
+                    continue;
+                }
+                FrameLen::Frame(bytes) => reserve(connection, bytes),
+                FrameLen::Bad(reply) => return refuse(id, &reply, outbox),
+            }
+        }
+        let missing = connection.frame_bytes.saturating_sub(connection.partial.len());
+        let (head, rest) = input.split_at(missing.min(input.len()));
+        connection.partial.extend_from_slice(head);
+        input = rest;
+        if finish(id, connection, service, outbox) == Flow::Close {
+            return Flow::Close;
+        }
+    }
+    if !connection.partial.is_empty() {
+        return settle(id, connection, service, outbox);
+    }
+    frames(id, connection, input, service, outbox)
+}
+
+/// A header may just have become complete: learn the frame's length now, so that the rest is
+/// received straight into place.
+fn settle<S: Service>(
+    id: ConnId,
+    connection: &mut Connection,
+    service: &mut S,
+    outbox: &mut Outbox,
+) -> Flow {
+    if connection.frame_bytes == 0 {
+        match service.frame_len(&connection.partial) {
+            FrameLen::Need(_) => return Flow::Keep,
+            FrameLen::Frame(bytes) => reserve(connection, bytes),
+            FrameLen::Bad(reply) => return refuse(id, &reply, outbox),
+        }
+    }
+    finish(id, connection, service, outbox)
+}
+
+/// Parses whole frames where they lie; what is left over becomes the partial frame.
+fn frames<S: Service>(
+    id: ConnId,
+    connection: &mut Connection,
+    mut input: &[u8],
+    service: &mut S,
+    outbox: &mut Outbox,
+) -> Flow {
+    while !input.is_empty() {
+        let bytes = match service.frame_len(input) {
+            FrameLen::Need(_) => 0,
+            FrameLen::Frame(bytes) => bytes.max(1),
+            FrameLen::Bad(reply) => return refuse(id, &reply, outbox),
+        };
+        match input.split_at_checked(bytes) {
+            Some((frame, rest)) if bytes > 0 => {
+                if service.on_frame(id, frame, outbox) == Flow::Close {
+                    return Flow::Close;
+                }
+                input = rest;
+            }
+            _ => {
+                if bytes > 0 {
+                    reserve(connection, bytes);
+                }
+                connection.partial.extend_from_slice(input);
+                return Flow::Keep;
+            }
+        }
+    }
+    Flow::Keep
+}
+
+/// Hands over the partial frame if it is whole.
+fn finish<S: Service>(
+    id: ConnId,
+    connection: &mut Connection,
+    service: &mut S,
+    outbox: &mut Outbox,
+) -> Flow {
+    if connection.frame_bytes == 0 || connection.partial.len() < connection.frame_bytes {
+        return Flow::Keep;
+    }
+    connection.frame_bytes = 0;
+    let frame = std::mem::take(&mut connection.partial);
+    service.on_frame(id, &frame, outbox)
+}
+
+fn reserve(connection: &mut Connection, bytes: usize) {
+    connection.frame_bytes = bytes.max(1);
+    connection.partial.reserve_exact(bytes.saturating_sub(connection.partial.len()));
+}
+
+fn refuse(id: ConnId, reply: &[u8], outbox: &mut Outbox) -> Flow {
+    if let Some(buffer) = outbox.bytes(id) {
+        buffer.extend_from_slice(reply);
+    }
+    Flow::Close
+}
