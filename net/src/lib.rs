@@ -1,6 +1,9 @@
 //! The network side of uringmq: the wire format, the node that serves it, and the client library.
 //!
-//! Reading order: [`wire`] (frames, pure) -> [`server`] (reactors, connections, the native door).
+//! Reading order: [`wire`] (frames, pure) -> [`server`] (reactors, connections) -> [`native`] (the
+//! native door) -> [`node`] (all of it behind one port).
 
+pub mod native;
+pub mod node;
 pub mod server;
 pub mod wire;

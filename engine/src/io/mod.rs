@@ -9,8 +9,8 @@
 //! Absent: any knowledge of logs, groups or queues; any retry.
 
 pub mod block;
-pub mod sim;
 pub mod ring;
+pub mod sim;
 
 use std::fmt;
 use std::io;

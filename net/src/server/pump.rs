@@ -95,6 +95,7 @@ impl<S: Service> Pump<S> {
     pub(super) fn turn(&mut self) -> Next {
         self.ring.reap();
         let gathered = monotonic();
+        self.service.on_gathered(gathered);
         self.gather(gathered);
         self.accept(gathered);
         self.receive(gathered);

@@ -1,6 +1,6 @@
 //! What a reactor serves: a synchronous state machine behind framed connections.
 //!
-//! Order of calls within one turn: any number of [`Service::on_open`], [`Service::on_frame`] and
+//! Order of calls within one turn: [`Service::on_gathered`], then any number of [`Service::on_open`], [`Service::on_frame`] and
 //! [`Service::on_close`], then one [`Service::on_turn`], then (after the writes it submitted went
 //! to the device and the replies to the sockets) one [`Service::after_send`].
 //! Absent: async, threads, sockets, knowledge of any protocol.
@@ -64,6 +64,9 @@ pub struct Turn {
 pub trait Service {
     /// Looks at the front of a connection's input, without keeping anything.
     fn frame_len(&self, buffered: &[u8]) -> FrameLen;
+
+    /// A turn begins: readiness and completions were gathered at `now`.
+    fn on_gathered(&mut self, _now: Nanos) {}
 
     /// A connection was accepted.
     fn on_open(&mut self, conn: ConnId);

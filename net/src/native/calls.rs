@@ -1,0 +1,80 @@
+//! Requests that wait for the engine: the engine knows them by a token.
+
+use engine::shard::Token;
+
+use crate::server::ConnId;
+use crate::wire::RequestHeader;
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) conn: ConnId,
+    pub(super) header: RequestHeader,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Free { next: Option<u32> },
+    Used(Call),
+}
+
+/// A slab: the token is the slot's number, used again only after its answer was taken.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    slots: Vec<Slot>,
+    free: Option<u32>,
+    len: usize,
+}
+
+impl Calls {
+    pub(super) fn insert(&mut self, call: Call) -> Token {
+        self.len += 1;
+        if let Some(number) = self.free
+            && let Some(slot) = self.slots.get_mut(number as usize)
+            && let Slot::Free { next } = *slot
+        {
+            self.free = next;
+            *slot = Slot::Used(call);
+            return Token(u64::from(number));
+        }
+        self.slots.push(Slot::Used(call));
+        Token(self.slots.len() as u64 - 1)
+    }
+
+    pub(super) fn take(&mut self, token: Token) -> Option<Call> {
+        let number = u32::try_from(token.0).ok()?;
+        let slot = self.slots.get_mut(number as usize)?;
+        let Slot::Used(call) = *slot else { return None };
+        *slot = Slot::Free { next: self.free };
+        self.free = Some(number);
+        self.len -= 1;
+        Some(call)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_taken_once_and_its_slot_used_again() {
+        let mut calls = Calls::default();
+        let conn = ConnId { slot: 3, generation: 1 };
+        let call = |correlation| Call {
+            conn,
+            header: RequestHeader { correlation, ..RequestHeader::default() },
+        };
+        let (a, b) = (calls.insert(call(1)), calls.insert(call(2)));
+        assert_eq!(calls.take(a).unwrap().header.correlation, 1);
+        assert!(calls.take(a).is_none());
+        assert_eq!(calls.insert(call(3)), a);
+        assert_eq!(calls.take(b).unwrap().header.correlation, 2);
+        assert!(calls.take(Token(77)).is_none());
+        assert!(calls.take(Token(u64::MAX)).is_none());
+        assert!(!calls.is_empty());
+    }
+}

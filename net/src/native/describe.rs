@@ -1,0 +1,224 @@
+//! Questions that are answered at once: what topics there are, where offsets lie, statistics.
+
+use std::borrow::Cow;
+
+use engine::broker::catalog::Topic;
+use engine::io::Env;
+use engine::shard::Counters;
+use engine::stage;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2Serializer};
+
+use super::refusal::Refusal;
+use super::{Native, refuse};
+use crate::server::{ConnId, Outbox};
+use crate::wire::{
+    AckLevel, Counter, ErrorCode, HistogramPart, ListKind, ListOffsets, Names, OffsetReply,
+    Operation, QueueDescription, Reply, Request, RequestHeader, SHARD_ANY, StatsReply,
+    TOPIC_DEEP_VALIDATION, Timings, TopicDescription, TopicMetadata, TopicSummary, encode_reply,
+};
+
+impl<E: Env> Native<E> {
+    pub(super) fn describe(
+        &mut self,
+        conn: ConnId,
+        header: RequestHeader,
+        question: &Request<'_>,
+        out: &mut Outbox,
+    ) {
+        let header = header.reply(Timings::default());
+        let answer = match question {
+            Request::Ping(echo) => Ok(Reply::Ping(echo)),
+            Request::Metadata(names) => Ok(Reply::Metadata(self.metadata(names))),
+            Request::TopicList => Ok(Reply::TopicList(self.list())),
+            Request::TopicDescribe(name) => self.topic(name),
+            Request::ListOffsets(list) => self.list_offsets(list).map(Reply::ListOffsets),
+            Request::Stats { per_shard } => Ok(Reply::Stats(self.stats(*per_shard))),
+            _ => Err(Refusal::new(ErrorCode::Internal, "not a question")),
+        };
+        match answer {
+            Ok(reply) => {
+                if let Some(bytes) = out.bytes(conn) {
+                    encode_reply(bytes, &header, &reply);
+                }
+            }
+            Err(refusal) => refuse(conn, question.operation().as_u8(), &header, &refusal, out),
+        }
+    }
+
+    fn metadata<'a>(&'a self, names: &Names<'a>) -> Vec<TopicMetadata<'a>> {
+        let catalog = self.broker.catalog();
+        if names.count() == 0 {
+            return catalog.topics().map(topic_metadata).collect();
+        }
+        let unknown = |name| TopicMetadata {
+            error: Some(ErrorCode::UnknownTopic),
+            topic: 0,
+            ack: AckLevel::Durable,
+            name,
+            shards: Cow::Borrowed(&[]),
+        };
+        names
+            .iter()
+            .map(|name| catalog.by_name(name).map_or_else(|| unknown(name), topic_metadata))
+            .collect()
+    }
+
+    fn list(&self) -> Vec<TopicSummary<'_>> {
+        self.broker.catalog().topics().map(topic_summary).collect()
+    }
+
+    fn topic(&self, name: &str) -> Result<Reply<'_>, Refusal> {
+        let topic = self.broker.catalog().by_name(name);
+        let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::UnknownTopic, "no such topic"))?;
+        let queues = topic.queues.iter().zip(0_u16..).map(|(place, queue)| {
+            let range = self.broker.range(topic.id, queue).unwrap_or_default();
+            QueueDescription {
+                queue,
+                shard: place.shard,
+                start: range.start_offset,
+                end: range.end_offset,
+                visible: range.visible_offset,
+                bytes: range.bytes,
+            }
+        });
+        Ok(Reply::TopicDescribe(TopicDescription {
+            topic: topic.id,
+            ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+            flags: if topic.deep { TOPIC_DEEP_VALIDATION } else { 0 },
+            name: &topic.name,
+            queues: queues.collect(),
+        }))
+    }
+
+    fn list_offsets(&self, list: &ListOffsets) -> Result<OffsetReply, Refusal> {
+        let range = self.broker.range(list.topic, list.queue)?;
+        let at = |offset| OffsetReply { offset, timestamp_ms: -1 };
+        Ok(match list.kind {
+            ListKind::Earliest => at(range.start_offset),
+            ListKind::Latest => at(range.visible_offset),
+            ListKind::ByTimestamp => {
+                let timestamp_ms = u64::try_from(list.timestamp_ms).unwrap_or(0);
+                let place = (list.topic, list.queue);
+                match self.broker.offset_at_time(place, timestamp_ms)? {
+                    Some((offset, stored_ms)) => {
+                        let timestamp_ms = i64::try_from(stored_ms).unwrap_or(i64::MAX);
+                        OffsetReply { offset, timestamp_ms }
+                    }
+                    None => at(range.visible_offset),
+                }
+            }
+        })
+    }
+
+    fn stats(&mut self, per_shard: bool) -> StatsReply<'static> {
+        let mut stats = StatsReply::default();
+        let mut merged: Vec<(u8, u8, Histogram<u64>)> = Vec::new();
+        for (shard, number) in self.broker.shards().iter_mut().zip(0_u16..) {
+            for (operation, stage, histogram) in shard.histograms().all() {
+                let key = (op_code(operation), stage as u8);
+                let known = merged.iter_mut().find(|(op, stage, _)| (*op, *stage) == key);
+                match known {
+                    Some((.., all)) if !per_shard => add(all, histogram),
+                    _ if per_shard => push(&mut stats, key, number, histogram),
+                    _ => {
+                        let mut all = wide(histogram);
+                        add(&mut all, histogram);
+                        merged.push((key.0, key.1, all));
+                    }
+                }
+            }
+            push_counters(&mut stats, number, &shard.counters());
+        }
+        for (op, stage, histogram) in &merged {
+            push(&mut stats, (*op, *stage), SHARD_ANY, histogram);
+        }
+        let node = [
+            ("sent_by_reference_bytes", self.sending.by_reference_bytes),
+            ("sent_copied_bytes", self.sending.copied_bytes),
+            ("topics", self.broker.catalog().topics().count() as u64),
+        ];
+        for (name, value) in node {
+            stats.counters.push(Counter { name: Cow::Borrowed(name), shard: SHARD_ANY, value });
+        }
+        stats
+    }
+}
+
+/// The wire's number of an operation that has histograms.
+const fn op_code(operation: stage::Operation) -> u8 {
+    match operation {
+        stage::Operation::Produce => Operation::Produce.as_u8(),
+        stage::Operation::Fetch => Operation::Fetch.as_u8(),
+    }
+}
+
+/// An empty histogram with the bounds of `like`.
+fn wide(like: &Histogram<u32>) -> Histogram<u64> {
+    let (low, high, digits) = (like.low(), like.high(), like.sigfig());
+    // Bounds that one histogram has are valid for another.
+    Histogram::new_with_bounds(low, high, digits).unwrap_or_else(|_| unreachable!())
+}
+
+/// Adds a shard's histogram to counters that cannot overflow when shards are added up.
+fn add(all: &mut Histogram<u64>, shard: &Histogram<u32>) {
+    for step in shard.iter_recorded() {
+        all.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
+    }
+}
+
+fn push<T: hdrhistogram::Counter>(
+    stats: &mut StatsReply<'static>,
+    (op, stage): (u8, u8),
+    shard: u16,
+    histogram: &Histogram<T>,
+) {
+    let mut encoded = Vec::new();
+    // Writing to memory cannot fail.
+    if V2Serializer::new().serialize(histogram, &mut encoded).is_ok() {
+        let encoded = Cow::Owned(encoded);
+        stats.histograms.push(HistogramPart { op, stage, shard, encoded });
+    }
+}
+
+fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counters) {
+    let all = [
+        ("produced_batches", counters.batches),
+        ("produced_records", counters.records),
+        ("produced_bytes", counters.batch_bytes),
+        ("fetches", counters.fetches),
+        ("fetched_bytes", counters.fetched_bytes),
+        ("cold_reads", counters.cold_reads),
+        ("cold_read_bytes", counters.cold_bytes),
+        ("groups", counters.groups),
+        ("group_bytes", counters.group_bytes),
+        ("padding_bytes", counters.padding_bytes),
+        ("prefilled_bytes", counters.prefilled_bytes),
+        ("unwritten_bytes", counters.unwritten_bytes),
+        ("parked_fetches", counters.parked),
+        ("waiting_produces", counters.waiting),
+        ("segments", counters.segments),
+    ];
+    for (name, value) in all {
+        stats.counters.push(Counter { name: Cow::Borrowed(name), shard, value });
+    }
+}
+
+fn topic_summary(topic: &Topic) -> TopicSummary<'_> {
+    TopicSummary {
+        topic: topic.id,
+        queues: topic.queues.len() as u16,
+        ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+        name: &topic.name,
+    }
+}
+
+fn topic_metadata(topic: &Topic) -> TopicMetadata<'_> {
+    TopicMetadata {
+        error: None,
+        topic: topic.id,
+        ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+        name: &topic.name,
+        shards: Cow::Owned(topic.queues.iter().map(|queue| queue.shard).collect()),
+    }
+}

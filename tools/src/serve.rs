@@ -1,0 +1,142 @@
+//! `uringmq serve`: a node in the foreground, until SIGTERM or SIGINT.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use engine::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX};
+use net::node::{Node, NodeOptions, PORT_DEFAULT};
+use net::server::WaitMode;
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::exit;
+
+/// How a reactor waits for work.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Wait {
+    /// Sleep whenever there is nothing to do.
+    Sleep,
+    /// Sleep when idle, poll while a durable write is in flight.
+    Hybrid,
+    /// Never sleep; needs a core of its own.
+    Poll,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Data directory; made and formatted if it is missing or empty.
+    #[arg(long, value_name = "DIR", default_value = "uringmq-data", env = "URINGMQ_DATA")]
+    data: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "URINGMQ_LISTEN",
+          default_value_t = SocketAddr::from(([127, 0, 0, 1], PORT_DEFAULT)))]
+    listen: SocketAddr,
+    /// Allow a listen address other than loopback. There is no authentication yet: whoever reaches
+    /// the port can read and write everything.
+    #[arg(long)]
+    allow_remote: bool,
+    /// How the reactor waits for work.
+    #[arg(long, value_enum, default_value = "hybrid", env = "URINGMQ_WAIT")]
+    wait: Wait,
+    /// Short for `--wait poll`.
+    #[arg(long)]
+    poll: bool,
+    /// Pin the reactor to this CPU.
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
+    /// Shards of a new data directory (an existing one keeps its own).
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shards: u16,
+    /// Segment length of a new data directory, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    segment_mib: u64,
+    /// Device writes in flight per shard.
+    #[arg(long, value_name = "N", default_value_t = GROUPS_INFLIGHT_MAX as u16,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    groups_inflight: u16,
+    /// A device write that takes longer closes the shard for writing, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = FLUSH_DEADLINE_MS)]
+    flush_deadline_ms: u32,
+}
+
+/// Runs the node; returns when it was asked to stop or has failed.
+pub(crate) fn run(options: Options) -> ExitCode {
+    let begun = Instant::now();
+    // Before any thread exists, so that only this one ever takes the signals.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    if let Err(errno) = signals.thread_block() {
+        return exit::fail(exit::CANNOT_START, &errno);
+    }
+    if let Some(refusal) = refusal(&options) {
+        eprintln!("uringmq: {refusal}");
+        return ExitCode::from(exit::CANNOT_START);
+    }
+    let node = match Node::start(node_options(&options)) {
+        Ok(node) => node,
+        Err(error) => return exit::fail(exit::CANNOT_START, &error),
+    };
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    println!(
+        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms",
+        node.address(),
+        options.data.display(),
+        wait_mode(&options),
+    );
+    let waker = node.waker();
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            eprintln!("uringmq: {signal}, stopping: finishing what was begun");
+            waker.stop();
+        }
+    });
+    match node.join() {
+        Ok(()) => {
+            eprintln!("uringmq: stopped, everything acknowledged is on stable media");
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit::fail(exit::FAILED, &error),
+    }
+}
+
+/// Why these options are not a good idea.
+fn refusal(options: &Options) -> Option<String> {
+    if !options.listen.ip().is_loopback() && !options.allow_remote {
+        return Some(format!(
+            "{} is not a loopback address and the node has no authentication; \
+             add --allow-remote if the network is yours",
+            options.listen
+        ));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if matches!(wait_mode(options), WaitMode::Poll) && cores < 2 {
+        return Some(
+            "poll mode would take the only core of this machine; use --wait hybrid".to_owned(),
+        );
+    }
+    None
+}
+
+fn wait_mode(options: &Options) -> WaitMode {
+    match (options.poll, options.wait) {
+        (true, _) | (_, Wait::Poll) => WaitMode::Poll,
+        (_, Wait::Hybrid) => WaitMode::Hybrid,
+        (_, Wait::Sleep) => WaitMode::Sleep,
+    }
+}
+
+fn node_options(options: &Options) -> NodeOptions {
+    let mut node = NodeOptions::new(options.data.clone());
+    node.listen = options.listen;
+    node.format.shards = options.shards;
+    node.format.segment_bytes = options.segment_mib << 20;
+    node.reactor.wait = wait_mode(options);
+    node.reactor.cpu = options.cpu;
+    node.writer.groups_inflight_max = usize::from(options.groups_inflight);
+    node.writer.flush_deadline_ms = options.flush_deadline_ms;
+    node
+}
