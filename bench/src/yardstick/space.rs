@@ -2,12 +2,14 @@
 //!
 //! An overwrite of such a block changes no file-system metadata, so a durable write is one data
 //! write and one flush. Into fallocated (unwritten) space each sync would commit the journal too.
-//! The file is removed when the [`Space`] is dropped.
+//!
+//! Invariant: the file has no name once it is ready; the kernel removes it with its last
+//! descriptor, even when a server is killed. The name's absence does not show in the figures.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -27,7 +29,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// A file of written blocks in the directory under test.
 #[derive(Debug)]
 pub struct Space {
-    path: PathBuf,
+    plain: File,
+    dsync: File,
     bytes: u64,
 }
 
@@ -38,35 +41,32 @@ impl Space {
     /// [`YardstickError::NoDirectIo`] when the file system has no O_DIRECT, and
     /// [`YardstickError::File`] for everything else (no such directory, disk full...).
     pub fn written(dir: &Path, bytes: u64) -> Result<Self, YardstickError> {
-        let chunk_bytes = PREFILL_CHUNK_BYTES as u64;
-        let chunks = bytes.div_ceil(chunk_bytes).max(1);
         let name = format!(
             ".uringmq-yardstick-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let path = dir.join(name);
-        let file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .custom_flags(OFlag::O_DIRECT.bits())
-            .open(&path)
-            .map_err(|source| {
-                // Linux creates the file before it finds that O_DIRECT is not possible on it.
-                if source.raw_os_error() == Some(Errno::EINVAL as i32) {
-                    let _ = fs::remove_file(&path);
-                }
-                open_error(dir, &path, source)
-            })?;
-        // From here on the drop removes the file, whatever fails.
-        let space = Self { path, bytes: chunks * chunk_bytes };
-        let chunk = Aligned::random(PREFILL_CHUNK_BYTES);
-        for n in 0..chunks {
-            file.write_all_at(chunk.bytes(), n * chunk_bytes)
-                .map_err(|source| open_error(dir, &space.path, source))?;
-        }
-        file.sync_all().map_err(|source| YardstickError::file("flushing", &space.path, source))?;
+        let space = Self::at(&path, bytes.div_ceil(PREFILL_CHUNK_BYTES as u64).max(1));
+        // Linux creates the file before it finds that O_DIRECT is not possible on it.
+        let removed = fs::remove_file(&path);
+        let space = space.map_err(|source| write_error(dir, &path, source))?;
+        removed.map_err(|source| YardstickError::file("removing", &path, source))?;
         Ok(space)
+    }
+
+    fn at(path: &Path, chunks: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OFlag::O_DIRECT.bits());
+        let plain = options.clone().create_new(true).open(path)?;
+        let dsync = options.custom_flags((OFlag::O_DIRECT | OFlag::O_DSYNC).bits()).open(path)?;
+        let chunk = Aligned::random(PREFILL_CHUNK_BYTES);
+        let chunk_bytes = PREFILL_CHUNK_BYTES as u64;
+        for n in 0..chunks {
+            plain.write_all_at(chunk.bytes(), n * chunk_bytes)?;
+        }
+        plain.sync_all()?;
+        Ok(Self { plain, dsync, bytes: chunks * chunk_bytes })
     }
 
     /// How many bytes were written.
@@ -77,25 +77,13 @@ impl Space {
 
     /// A descriptor for direct reads and writes; with `dsync` each write is durable when it ends.
     pub(super) fn open(&self, dsync: bool) -> Result<File, YardstickError> {
-        let mut flags = OFlag::O_DIRECT;
-        flags.set(OFlag::O_DSYNC, dsync);
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(flags.bits())
-            .open(&self.path)
-            .map_err(|source| YardstickError::file("opening", &self.path, source))
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let file = if dsync { &self.dsync } else { &self.plain };
+        file.try_clone().map_err(|source| YardstickError::Device { action: "opening", source })
     }
 }
 
 /// EINVAL is how a file system says that it has no O_DIRECT, at open or at the first write.
-fn open_error(dir: &Path, path: &Path, source: io::Error) -> YardstickError {
+fn write_error(dir: &Path, path: &Path, source: io::Error) -> YardstickError {
     if source.raw_os_error() == Some(Errno::EINVAL as i32) {
         return YardstickError::NoDirectIo { dir: dir.to_path_buf() };
     }
@@ -129,15 +117,18 @@ impl Aligned {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
-    fn the_file_is_written_to_its_end_and_removed_afterwards() {
+    fn every_block_is_written_and_the_file_has_no_name() {
         let dir = tempfile::tempdir().unwrap();
         let space = Space::written(dir.path(), 1024 * 1024 + 1).unwrap();
         assert_eq!(space.bytes(), 2 * 1024 * 1024);
-        assert_eq!(fs::metadata(&space.path).unwrap().len(), space.bytes());
-        drop(space);
+        let metadata = space.plain.metadata().unwrap();
+        assert_eq!(metadata.len(), space.bytes());
+        assert!(metadata.blocks() * 512 >= space.bytes(), "holes: {}", metadata.blocks());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
@@ -145,11 +136,11 @@ mod tests {
     fn no_direct_io_is_an_error_that_says_so() {
         let dir = Path::new("/data");
         let einval = io::Error::from_raw_os_error(Errno::EINVAL as i32);
-        let error = open_error(dir, &dir.join("probe"), einval);
+        let error = write_error(dir, &dir.join("probe"), einval);
         assert!(matches!(&error, YardstickError::NoDirectIo { dir } if dir == Path::new("/data")));
         assert!(error.to_string().contains("O_DIRECT"), "{error}");
         let enospc = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        let error = open_error(dir, &dir.join("probe"), enospc);
+        let error = write_error(dir, &dir.join("probe"), enospc);
         assert!(matches!(error, YardstickError::File { .. }), "{error}");
     }
 
