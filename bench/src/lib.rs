@@ -1,1 +1,14 @@
-//! Bench.
+//! The benchmark harness: what durability costs on this disk, and where the time goes.
+//!
+//! Reading order: [`pace`] (when each operation should start), [`yardstick`] (what the raw device
+//! and the raw socket do on this machine), [`report`] (the data of a run, and the table, plot and
+//! JSON made from it).
+//!
+//! Invariants: a latency of an open-loop run counts from the *intended* start; percentiles are
+//! never averaged; a figure of the broker is quoted beside its yardstick from the same run.
+//!
+//! Deliberately absent: an async runtime. The generator shares the machine with what it measures.
+
+pub mod pace;
+pub mod report;
+pub mod yardstick;

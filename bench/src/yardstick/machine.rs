@@ -1,0 +1,163 @@
+//! The facts a figure is worthless without: kernel, CPU, file system, device.
+//!
+//! Everything here is best effort: what a machine does not tell is `unknown`, never an error, since
+//! a report without it still is a report.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::sys::stat::{major, minor};
+use nix::sys::utsname::uname;
+
+use super::process::memory_bytes;
+use crate::report::Environment;
+
+const UNKNOWN: &str = "unknown";
+
+/// The environment of a run whose data lives in `data_dir`.
+#[must_use]
+pub fn environment(data_dir: &Path) -> Environment {
+    let mount = Mount::of(data_dir).unwrap_or_default();
+    let queue = queue_dir(data_dir);
+    let fact = |name: &str| queue.as_deref().and_then(|dir| read_line(&dir.join(name)));
+    Environment {
+        kernel: kernel(),
+        cpu: cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        cpus: thread::available_parallelism().map_or(0, usize::from),
+        memory_bytes: memory_bytes(),
+        governor: read_line(Path::new("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        data_dir: data_dir.display().to_string(),
+        file_system: or_unknown(mount.file_system),
+        mount_options: mount.options,
+        device: or_unknown(mount.source),
+        write_cache: fact("write_cache"),
+        fua: fact("fua").map(|fua| fua == "1"),
+        scheduler: fact("scheduler").map(|all| active_scheduler(&all)),
+        rotational: fact("rotational").map(|rotational| rotational == "1"),
+    }
+}
+
+fn or_unknown(text: String) -> String {
+    if text.is_empty() { UNKNOWN.to_owned() } else { text }
+}
+
+fn kernel() -> String {
+    let release = uname().ok().map(|u| u.release().to_string_lossy().into_owned());
+    release.unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
+fn cpu_model(cpuinfo: &str) -> String {
+    let model = cpuinfo.lines().find_map(|line| {
+        // ARM has no model name; the implementer's number is better than nothing.
+        let (key, value) = line.split_once(':')?;
+        matches!(key.trim(), "model name" | "CPU implementer").then(|| value.trim().to_owned())
+    });
+    model.unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
+fn read_line(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+/// `none [mq-deadline] kyber` -> `mq-deadline`.
+fn active_scheduler(all: &str) -> String {
+    let active = all.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    active.map_or_else(|| all.to_owned(), |(active, _)| active.to_owned())
+}
+
+/// /sys directory of the block device's queue; a partition's is its disk's.
+fn queue_dir(data_dir: &Path) -> Option<PathBuf> {
+    let dev = fs::metadata(data_dir).ok()?.dev();
+    let block = PathBuf::from(format!("/sys/dev/block/{}:{}", major(dev), minor(dev)));
+    let block = block.canonicalize().ok()?;
+    [block.join("queue"), block.parent()?.join("queue")].into_iter().find(|dir| dir.is_dir())
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Mount {
+    source: String,
+    file_system: String,
+    options: String,
+}
+
+impl Mount {
+    fn of(data_dir: &Path) -> Option<Self> {
+        let path = data_dir.canonicalize().ok()?;
+        Self::find(&fs::read_to_string("/proc/self/mountinfo").ok()?, &path)
+    }
+
+    /// The mount that holds `path`: the longest mount point above it, the last one of equals
+    /// (later mounts hide earlier ones). See proc_pid_mountinfo(5).
+    fn find(mountinfo: &str, path: &Path) -> Option<Self> {
+        let mut best: Option<(usize, Self)> = None;
+        for line in mountinfo.lines() {
+            let Some((point, mount)) = Self::parse(line) else { continue };
+            let depth = point.components().count();
+            if path.starts_with(&point) && best.as_ref().is_none_or(|(d, _)| depth >= *d) {
+                best = Some((depth, mount));
+            }
+        }
+        best.map(|(_, mount)| mount)
+    }
+
+    /// `27 1 254:0 / /data rw,relatime shared:1 - ext4 /dev/vda rw,discard`
+    fn parse(line: &str) -> Option<(PathBuf, Self)> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(4);
+        let point = mount.next()?.replace("\\040", " ");
+        let per_mount = mount.next()?;
+        let mut file_system = file_system.split(' ');
+        let kind = file_system.next()?.to_owned();
+        let source = file_system.next()?.to_owned();
+        let mut options: Vec<&str> = per_mount.split(',').collect();
+        for option in file_system.next().unwrap_or_default().split(',') {
+            if !option.is_empty() && !options.contains(&option) {
+                options.push(option);
+            }
+        }
+        let options = options.join(",");
+        Some((PathBuf::from(point), Self { source, file_system: kind, options }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw,size=1k
+40 27 8:1 / /data\\040dir rw,noatime shared:7 master:1 - xfs /dev/sda1 rw,attr2
+garbage
+41 27 8:2 / /data\\040dir rw,noatime - btrfs /dev/sdb rw
+";
+
+    #[test]
+    fn the_deepest_and_latest_mount_holds_the_path() {
+        let find = |path| Mount::find(MOUNTINFO, Path::new(path)).unwrap();
+        let root = find("/database");
+        assert_eq!((root.file_system.as_str(), root.source.as_str()), ("ext4", "/dev/vda"));
+        assert_eq!(root.options, "rw,relatime,discard");
+        assert_eq!(find("/data dir/x").file_system, "btrfs");
+        assert_eq!(find("/dev/shm").options, "rw,size=1k");
+    }
+
+    #[test]
+    fn the_active_scheduler_and_the_cpu_are_named() {
+        assert_eq!(active_scheduler("none [mq-deadline] kyber"), "mq-deadline");
+        assert_eq!(active_scheduler("none"), "none");
+        assert_eq!(cpu_model("processor : 0\nmodel name\t: EPYC 7B13\n"), "EPYC 7B13");
+        assert_eq!(cpu_model(""), UNKNOWN);
+    }
+
+    #[test]
+    fn this_machine_has_a_kernel_and_a_cpu() {
+        let here = environment(&std::env::temp_dir());
+        assert!(here.cpus >= 1 && here.memory_bytes > 0, "{here:?}");
+        assert_ne!(here.kernel, UNKNOWN);
+        assert_ne!(here.file_system, UNKNOWN);
+    }
+}

@@ -1,0 +1,35 @@
+//! Yardsticks: what the raw device and the raw socket do on this machine, in this hour.
+//!
+//! | name | what | where |
+//! |---|---|---|
+//! | D(b,q) | durable writes of block b at depth q into written space | [`device`] |
+//! | W, R | direct sequential write and read, 256 KiB, depth 8 | [`device`] |
+//! | E | TCP echo on loopback | [`echo`] |
+//! | ED | a server that answers one frame after one blocking durable 4 KiB write | [`echo_durable`] |
+//! | canary | echo + durable write, 200 times a second beside a run | [`canary`] |
+//!
+//! Reading order: [`probe`] (what all measurements share), [`device`], [`echo`], [`echo_durable`],
+//! [`server`] and [`child`] (where the servers run), [`canary`], [`machine`] and [`process`].
+//!
+//! Invariants: a waiter that spins yields the CPU each turn (on a device without FUA a durable
+//! write finishes in a kernel worker, and a spinner without manners delays it by a scheduler
+//! slice); a measurement runs on a thread of its own, so pinning and timer slack end with it.
+
+pub mod canary;
+pub mod child;
+pub mod device;
+pub mod echo;
+pub mod echo_durable;
+mod error;
+pub mod machine;
+pub mod probe;
+pub mod process;
+mod ring;
+pub mod server;
+mod space;
+
+pub use child::Child;
+pub use error::YardstickError;
+pub use probe::{Measured, Probe, Wait};
+pub use server::{InThread, Kind, ServerSpec, serve};
+pub use space::Space;
