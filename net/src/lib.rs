@@ -1,2 +1,3 @@
 //! Network side.
+pub mod client;
 pub mod wire;
