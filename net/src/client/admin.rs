@@ -1,7 +1,5 @@
 //! One method per operation that asks or changes something about the node.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
@@ -218,7 +216,7 @@ impl Client {
     }
 
     async fn call(&self, request: &Request<'_>) -> Result<Bytes, ClientError> {
-        self.connection.call(request, Duration::ZERO).await
+        self.connection.call(request).await
     }
 }
 

@@ -1,19 +1,10 @@
-//! One connection: a writer task, a reader task, and the requests in flight between them.
-//!
-//! `start` waits for room, then registers the request and appends its frame to the outgoing
-//! buffer in one step under the lock; the writer task sends whatever has gathered; the reader
-//! task cuts the stream into frames and hands each to whom its correlation belongs.
-//!
-//! Invariants: a request holds its share of the bounds until its reply has come (one-way: until
-//! it was written), whether or not anyone still waits; `ended` is set once, and nothing is
-//! registered after it; the lock is never held across an await.
+//! One connection: the Hello, then a writer task that sends whatever has gathered and a reader
+//! task that cuts the stream into frames; between them the requests [`InFlight`].
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,17 +12,16 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, ToSocketAddrs};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
+use super::in_flight::{InFlight, ReplyReceiver, Turn, aborted};
 use super::{ClientConfig, ClientError};
-use crate::wire::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, REPLY_BYTES_MAX};
+use crate::wire::limits::{BATCH_BYTES_MAX, PING_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::wire::{
     Hello, Reply, Request, RequestHeader, VERSION, decode_reply, encode_request, frame_length,
-    peek_reply,
 };
 
-/// Room for reading: 64 KiB takes hundreds of acknowledgements in one call.
+/// Room for reading: 64 KiB takes three thousand acknowledgements in one call.
 const READ_BYTES: usize = 64 * 1024;
 /// An outgoing buffer is kept for the next turn up to this size.
 const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
@@ -58,7 +48,7 @@ pub struct Node {
 /// An open connection; dropping it sends what is still in the outgoing buffer, and closes.
 #[derive(Debug)]
 pub(super) struct Connection {
-    shared: Arc<Shared>,
+    in_flight: Arc<InFlight>,
     reader: AbortHandle,
     node: Node,
     request_timeout: Duration,
@@ -67,50 +57,9 @@ pub(super) struct Connection {
 /// A reply on its way: the whole frame.
 #[derive(Debug)]
 pub(super) struct ReplyFuture {
-    reply: oneshot::Receiver<Result<Bytes, ClientError>>,
+    reply: ReplyReceiver,
     /// Keeps the connection open while someone waits.
     _connection: Arc<Connection>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    wake_writer: Notify,
-    drained: Notify,
-    requests: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    bytes_max: u32,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    outgoing: Outgoing,
-    /// The writer has taken a buffer and is not done with it.
-    writing: bool,
-    pending: HashMap<u32, Pending>,
-    next_correlation: u32,
-    /// Nobody will request any more: write what is there, then close.
-    closing: bool,
-    ended: Option<ClientError>,
-}
-
-#[derive(Debug, Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    one_way: Vec<Share>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    reply: oneshot::Sender<Result<Bytes, ClientError>>,
-    _share: Share,
-}
-
-/// A request's share of the bounds.
-#[derive(Debug)]
-struct Share {
-    _request: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -121,20 +70,12 @@ impl Connection {
         let opening = say_hello(address, &config);
         let opened = tokio::time::timeout(config.connect_timeout, opening).await;
         let (stream, buffer, node) = opened.map_err(|_| timed_out(config.connect_timeout))??;
-        let bytes_max = config.bytes_in_flight_max.max(BATCH_BYTES_MAX);
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            wake_writer: Notify::new(),
-            drained: Notify::new(),
-            requests: Arc::new(Semaphore::new(config.requests_in_flight_max.max(1) as usize)),
-            bytes: Arc::new(Semaphore::new(bytes_max as usize)),
-            bytes_max,
-        });
+        let in_flight = Arc::new(InFlight::new(&config));
         let (read_half, write_half) = stream.into_split();
-        tokio::spawn(write_requests(write_half, Arc::clone(&shared)));
-        let reader = tokio::spawn(read_replies(read_half, buffer, Arc::clone(&shared)));
+        tokio::spawn(write_requests(write_half, Arc::clone(&in_flight)));
+        let reader = tokio::spawn(read_replies(read_half, buffer, Arc::clone(&in_flight)));
         let reader = reader.abort_handle();
-        Ok(Self { shared, reader, node, request_timeout: config.request_timeout })
+        Ok(Self { in_flight, reader, node, request_timeout: config.request_timeout })
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -147,8 +88,9 @@ impl Connection {
         header: RequestHeader,
         request: &Request<'_>,
     ) -> Result<ReplyFuture, ClientError> {
-        let share = self.shared.share(cost(request)).await?;
-        self.enqueue(share, header, request)
+        let share = self.in_flight.share(cost(request)).await?;
+        let reply = self.in_flight.register(share, header, request)?;
+        Ok(ReplyFuture { reply, _connection: Arc::clone(self) })
     }
 
     /// Sends a request if there is room for it now.
@@ -157,79 +99,44 @@ impl Connection {
         header: RequestHeader,
         request: &Request<'_>,
     ) -> Result<Option<ReplyFuture>, ClientError> {
-        match self.shared.try_share(cost(request)) {
-            Some(share) => self.enqueue(share, header, request).map(Some),
-            None => Ok(None),
-        }
+        let Some(share) = self.in_flight.try_share(cost(request)) else { return Ok(None) };
+        let reply = self.in_flight.register(share, header, request)?;
+        Ok(Some(ReplyFuture { reply, _connection: Arc::clone(self) }))
     }
 
     /// Sends a produce that gets no reply, when there is room for it.
     pub(super) async fn start_one_way(&self, request: &Request<'_>) -> Result<(), ClientError> {
-        let share = self.shared.share(cost(request)).await?;
-        let mut state = self.shared.state();
-        state.check()?;
-        let header = RequestHeader { one_way: true, ..RequestHeader::default() };
-        encode_request(&mut state.outgoing.bytes, &header, request)?;
-        state.outgoing.one_way.push(share);
-        drop(state);
-        self.shared.wake_writer.notify_one();
-        Ok(())
+        let share = self.in_flight.share(cost(request)).await?;
+        self.in_flight.register_one_way(share, request)
     }
 
-    /// Sends a request and waits for its reply, `extra` longer than usual.
+    /// Sends a request and waits for its reply.
     pub(super) async fn call(
         self: &Arc<Self>,
         request: &Request<'_>,
-        extra: Duration,
     ) -> Result<Bytes, ClientError> {
         let reply = async { self.start(RequestHeader::default(), request).await?.await };
-        self.in_time(reply, extra).await
+        self.in_time(Duration::ZERO, reply).await?
     }
 
-    /// Bounds a wait for a reply.
+    /// Bounds a wait for a reply, which may take `extra` longer than usual.
     pub(super) async fn in_time<T>(
         &self,
-        reply: impl Future<Output = Result<T, ClientError>>,
         extra: Duration,
+        reply: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
         let timeout = self.request_timeout + extra;
-        let reply = tokio::time::timeout(timeout, reply).await;
-        reply.unwrap_or_else(|_| Err(timed_out(timeout)))
+        tokio::time::timeout(timeout, reply).await.map_err(|_| timed_out(timeout))
     }
 
     pub(super) async fn flush(&self) -> Result<(), ClientError> {
-        loop {
-            let drained = self.shared.drained.notified();
-            tokio::pin!(drained);
-            drained.as_mut().enable();
-            {
-                let state = self.shared.state();
-                state.check()?;
-                if state.outgoing.bytes.is_empty() && !state.writing {
-                    return Ok(());
-                }
-            }
-            drained.await;
-        }
-    }
-
-    fn enqueue(
-        self: &Arc<Self>,
-        share: Share,
-        header: RequestHeader,
-        request: &Request<'_>,
-    ) -> Result<ReplyFuture, ClientError> {
-        let (sender, reply) = oneshot::channel();
-        self.shared.state().register(share, header, request, sender)?;
-        self.shared.wake_writer.notify_one();
-        Ok(ReplyFuture { reply, _connection: Arc::clone(self) })
+        self.in_flight.flush().await
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.state().closing = true;
-        self.shared.wake_writer.notify_one();
+        self.in_flight.close();
         self.reader.abort();
     }
 }
@@ -238,115 +145,20 @@ impl Future for ReplyFuture {
     type Output = Result<Bytes, ClientError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.reply).poll(context).map(|reply| {
-            // The sender is dropped unused only with the whole state, when the runtime ends.
-            reply
-                .unwrap_or_else(|_| Err(ClientError::lost(io::ErrorKind::ConnectionAborted.into())))
-        })
+        let reply = Pin::new(&mut self.reply).poll(context);
+        reply.map(|reply| reply.unwrap_or_else(|_| Err(aborted())))
     }
 }
 
-impl State {
-    fn check(&self) -> Result<(), ClientError> {
-        self.ended.clone().map_or(Ok(()), Err)
-    }
-
-    fn register(
-        &mut self,
-        share: Share,
-        header: RequestHeader,
-        request: &Request<'_>,
-        reply: oneshot::Sender<Result<Bytes, ClientError>>,
-    ) -> Result<(), ClientError> {
-        self.check()?;
-        let free = loop {
-            // A number may still be taken after 2^32 requests; what is in flight is far fewer.
-            self.next_correlation = self.next_correlation.wrapping_add(1);
-            if let Entry::Vacant(free) = self.pending.entry(self.next_correlation) {
-                break free;
-            }
-        };
-        let header = RequestHeader { correlation: *free.key(), ..header };
-        encode_request(&mut self.outgoing.bytes, &header, request)?;
-        free.insert(Pending { reply, _share: share });
-        Ok(())
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn share(&self, cost: u32) -> Result<Share, ClientError> {
-        let request = Arc::clone(&self.requests).acquire_owned().await;
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(cost.min(self.bytes_max)).await;
-        match (request, bytes) {
-            (Ok(request), Ok(bytes)) => Ok(Share { _request: request, _bytes: bytes }),
-            // Only `end` closes the semaphores.
-            _ => Err(self
-                .state()
-                .ended
-                .clone()
-                .unwrap_or_else(|| ClientError::lost(io::ErrorKind::ConnectionAborted.into()))),
-        }
-    }
-
-    fn try_share(&self, cost: u32) -> Option<Share> {
-        let request = Arc::clone(&self.requests).try_acquire_owned().ok()?;
-        let cost = cost.min(self.bytes_max);
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(cost).ok()?;
-        Some(Share { _request: request, _bytes: bytes })
-    }
-
-    /// Hands a frame to whom it belongs; an error ends the connection.
-    fn deliver(&self, frame: Bytes) -> Result<(), ClientError> {
-        let Some((correlation, is_error)) = peek_reply(&frame) else {
-            return Err(ClientError::bad_reply("reply without a header"));
-        };
-        let pending = self.state().pending.remove(&correlation);
-        match pending {
-            Some(pending) => {
-                // Nobody may be waiting any more: then the reply is dropped here.
-                let _ = pending.reply.send(Ok(frame));
-                Ok(())
-            }
-            // The node may say why it closes, to nobody in particular.
-            None if is_error => match decode_reply(&frame)? {
-                (_, Reply::Error { error, .. }) => Err(error.into()),
-                _ => Err(ClientError::bad_reply("error reply without an error")),
-            },
-            None => Err(ClientError::bad_reply("reply to a request that was not made")),
-        }
-    }
-
-    /// The connection is over: tells everyone.
-    fn end(&self, error: ClientError) {
-        let pending = {
-            let mut state = self.state();
-            if state.ended.is_none() {
-                state.ended = Some(error.clone());
-            }
-            state.outgoing = Outgoing::default();
-            std::mem::take(&mut state.pending)
-        };
-        self.requests.close();
-        self.bytes.close();
-        for (_, pending) in pending {
-            let _ = pending.reply.send(Err(error.clone()));
-        }
-        self.drained.notify_waiters();
-        self.wake_writer.notify_one();
-    }
-}
-
+/// What a request counts against the bound in bytes.
 fn cost(request: &Request<'_>) -> u32 {
-    match request {
-        Request::Produce(produce) => SMALL_REQUEST_BYTES + produce.batch.len() as u32,
-        Request::Metadata(_) => FRAME_BYTES_MAX / 16,
-        Request::Ping(_) => SMALL_REQUEST_BYTES + 1024,
-        _ => SMALL_REQUEST_BYTES,
-    }
+    SMALL_REQUEST_BYTES
+        + match request {
+            Request::Produce(produce) => produce.batch.len() as u32,
+            Request::Metadata(names) => names.encoded_bytes() as u32,
+            Request::Ping(_) => PING_BYTES_MAX,
+            _ => 0,
+        }
 }
 
 fn timed_out(timeout: Duration) -> ClientError {
@@ -388,51 +200,36 @@ async fn say_hello(
     }
 }
 
-async fn write_requests(mut stream: OwnedWriteHalf, shared: Arc<Shared>) {
+async fn write_requests(mut stream: OwnedWriteHalf, in_flight: Arc<InFlight>) {
     let mut buffer = Vec::new();
     loop {
-        // Taking the shares and dropping them after the write is what releases them.
-        let one_way = {
-            let mut state = shared.state();
-            state.writing = !state.outgoing.bytes.is_empty();
-            if state.writing {
-                std::mem::swap(&mut buffer, &mut state.outgoing.bytes);
-                Some(std::mem::take(&mut state.outgoing.one_way))
-            } else if state.closing || state.ended.is_some() {
-                return;
-            } else {
-                shared.drained.notify_waiters();
-                None
+        match in_flight.take_outgoing(&mut buffer) {
+            Turn::Stop => return,
+            Turn::Wait => in_flight.outgoing().await,
+            Turn::Write(one_way) => {
+                if let Err(error) = stream.write_all(&buffer).await {
+                    return in_flight.end(&ClientError::lost(error));
+                }
+                drop(one_way);
+                buffer.clear();
+                buffer.shrink_to(KEPT_BUFFER_BYTES);
             }
-        };
-        let Some(one_way) = one_way else {
-            shared.wake_writer.notified().await;
-            continue;
-        };
-        if let Err(error) = stream.write_all(&buffer).await {
-            shared.end(ClientError::lost(error));
-            return;
         }
-        drop(one_way);
-        buffer.clear();
-        buffer.shrink_to(KEPT_BUFFER_BYTES);
     }
 }
 
-async fn read_replies(mut stream: OwnedReadHalf, mut buffer: BytesMut, shared: Arc<Shared>) {
+async fn read_replies(mut stream: OwnedReadHalf, mut buffer: BytesMut, in_flight: Arc<InFlight>) {
     let error = loop {
-        let delivered = match next_frame(&mut stream, &mut buffer).await {
-            Ok(frame) => shared.deliver(frame),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = delivered {
+        let frame = next_frame(&mut stream, &mut buffer).await;
+        if let Err(error) = frame.and_then(|frame| in_flight.deliver(frame)) {
             break error;
         }
     };
     tracing::debug!(%error, "connection ended");
-    shared.end(error);
+    in_flight.end(&error);
 }
 
+/// The next whole frame; what follows it stays in `buffer`. Large frames are read in place.
 async fn next_frame(
     stream: &mut (impl AsyncReadExt + Unpin),
     buffer: &mut BytesMut,

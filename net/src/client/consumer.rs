@@ -4,7 +4,9 @@
 //! messages are handed out, so the node works while the caller does.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -135,7 +137,7 @@ impl Consumer {
     pub async fn poll(&mut self) -> Result<Vec<Message>, PollError> {
         loop {
             self.start_fetches().await?;
-            let (at, reply) = self.next_reply().await;
+            let (at, reply) = self.next_reply_in_time().await?;
             let Some(reader) = self.readers.get_mut(at) else { continue };
             let (queue, offset) = (reader.queue, reader.offset);
             let messages = reply
@@ -178,6 +180,19 @@ impl Consumer {
             Some(first) => first.start(connection).await.map_err(|source| at(first, source)),
             None => Ok(()),
         }
+    }
+
+    /// The next answer. When none comes although the node should have given up waiting long ago,
+    /// the first queue reports it; its fetch stays in flight.
+    async fn next_reply_in_time(
+        &mut self,
+    ) -> Result<(usize, Result<Bytes, ClientError>), PollError> {
+        let Some(first) = self.readers.first() else { return std::future::pending().await };
+        let (queue, offset) = (first.queue, first.offset);
+        let wait_max = Duration::from_millis(first.limits.wait_max_ms.into());
+        let connection = Arc::clone(&self.client.connection);
+        let reply = connection.in_time(wait_max, self.next_reply()).await;
+        reply.map_err(|source| PollError { queue, offset, source })
     }
 
     /// The next answer, and which reader it belongs to.

@@ -1,6 +1,6 @@
 //! The client library: one connection, many requests in flight, typed answers.
 //!
-//! Reading order: `connection` (tasks, correlation, bounds), `admin` (one method per operation),
+//! Reading order: `connection` (the tasks), `in_flight` (correlation, bounds), `admin` (one method per operation),
 //! `producer`, `consumer`, `message`.
 //!
 //! Invariants: what is in flight is bounded in requests and in bytes, and a request that would
@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+mod in_flight;
 mod message;
 mod producer;
 mod queue_reader;

@@ -146,7 +146,7 @@ impl Producer {
     /// Sends a record and waits until it is stored as well as the ack level says.
     pub async fn send(&self, record: &Record<'_>) -> Result<Sent, ClientError> {
         let acked = async { self.send_async(record).await?.await };
-        self.client.connection.in_time(acked, Duration::ZERO).await
+        self.client.connection.in_time(Duration::ZERO, acked).await?
     }
 
     /// Sends a record, waiting only for room in flight; the [`Ack`] resolves when it is stored.
@@ -189,7 +189,7 @@ impl Producer {
             sent.sort_unstable_by_key(|&(record, _)| record);
             Ok(sent.into_iter().map(|(_, sent)| sent).collect())
         };
-        self.client.connection.in_time(sent, Duration::ZERO).await
+        self.client.connection.in_time(Duration::ZERO, sent).await?
     }
 
     /// Sends the records of one queue in as few batches as they fit.

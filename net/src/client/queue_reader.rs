@@ -31,7 +31,7 @@ pub(super) struct QueueReader {
     topic: u32,
     /// Leader epoch of the last batch seen.
     epoch: u32,
-    limits: FetchLimits,
+    pub(super) limits: FetchLimits,
     in_flight: Option<ReplyFuture>,
 }
 

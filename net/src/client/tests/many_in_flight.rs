@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::peer::Peer;
-use crate::client::{Client, ClientConfig, ClientError, ErrorCode, NewTopic};
+use super::small_node::SmallNode;
+use crate::client::{Client, ClientConfig, ClientError, ErrorCode, NewTopic, Record};
 use crate::wire::{ErrorReply, Operation, Reply, Request};
 
 /// Polls a future once, so that it gets as far as it can without waiting.
@@ -117,10 +118,10 @@ async fn a_full_connection_makes_requests_wait_and_a_dropped_wait_sends_nothing(
 #[tokio::test]
 async fn a_late_reply_times_out_and_the_connection_goes_on() {
     let config =
-        ClientConfig { request_timeout: Duration::from_millis(20), ..ClientConfig::default() };
+        ClientConfig { request_timeout: Duration::from_millis(300), ..ClientConfig::default() };
     let (client, mut peer) = Peer::pair(config).await;
     let late = client.ping(b"late").await.unwrap_err();
-    assert!(matches!(late, ClientError::TimedOut { timeout_ms: 20 }));
+    assert!(matches!(late, ClientError::TimedOut { timeout_ms: 300 }));
     let node = async {
         for _ in 0..2 {
             let frame = peer.next().await.unwrap();
@@ -130,4 +131,34 @@ async fn a_late_reply_times_out_and_the_connection_goes_on() {
     };
     let (next, ()) = tokio::join!(client.ping(b"next"), node);
     next.unwrap();
+}
+
+#[tokio::test]
+async fn large_records_wait_for_room_in_bytes() {
+    let node = SmallNode::start(1).await;
+    // Room for one full batch: the least there can be.
+    let config = ClientConfig { bytes_in_flight_max: 0, ..ClientConfig::default() };
+    let client = Client::connect_with(node.address, config).await.unwrap();
+    let producer = client.producer("t").build().await.unwrap();
+    let value = vec![0; 600_000];
+    let record = Record::new(&value);
+    let first = producer.send_async(&record).await.unwrap();
+    let second = producer.send_async(&record);
+    tokio::pin!(second);
+    assert!(poll_once(second.as_mut()).await.is_none());
+    first.await.unwrap();
+    assert_eq!(second.await.unwrap().await.unwrap().offset, 1);
+}
+
+#[tokio::test]
+async fn a_silent_node_is_noticed_by_a_consumer() {
+    let node = SmallNode::start(1).await;
+    let config =
+        ClientConfig { request_timeout: Duration::from_millis(300), ..ClientConfig::default() };
+    let client = Client::connect_with(node.address, config).await.unwrap();
+    let mut consumer = client.consumer("t").wait_max_ms(10).build().await.unwrap();
+    let error = consumer.poll().await.unwrap_err();
+    assert!(matches!(error.source, ClientError::TimedOut { timeout_ms: 310 }), "{error}");
+    client.producer("t").build().await.unwrap().send(&Record::new(b"late")).await.unwrap();
+    assert_eq!(consumer.poll().await.unwrap().len(), 1);
 }

@@ -1,5 +1,6 @@
 //! The client against a peer that speaks the codec and does what each test tells it.
 
+mod admin;
 mod lost_connection;
 mod many_in_flight;
 mod peer;
