@@ -3,6 +3,7 @@
 //!
 //! What this has caught: readiness reaped by a disk in the middle of a turn and then slept upon;
 //! glommio parking with the pump runnable (see `engine/docs/pump.md`).
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What a connection may do to a reactor: dribble, flood, stall, vanish; and how a reactor ends.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! A bare server on a free port, and frames for it.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+// Each test file uses a part of it; helpers of tests may unwrap.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
