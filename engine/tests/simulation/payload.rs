@@ -1,0 +1,42 @@
+//! What producers send: every byte follows from the token, so that a checker can tell a whole
+//! batch from a torn or a mixed one without keeping a copy.
+
+use engine::batch::{BatchBuilder, BatchRef, NewRecord};
+
+/// Smallest value: the token and the record's index.
+pub(crate) const VALUE_BYTES_MIN: usize = 12;
+
+/// How a batch looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) token: u64,
+    pub(crate) records: u32,
+    pub(crate) value_bytes: usize,
+}
+
+impl Shape {
+    /// The batch as it is sent.
+    pub(crate) fn batch(&self) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(1 << 20);
+        for index in 0..self.records {
+            let value = self.value(index);
+            builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).unwrap();
+        }
+        builder.finish().unwrap().to_vec()
+    }
+
+    fn value(&self, index: u32) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.value_bytes);
+        value.extend(self.token.to_be_bytes());
+        value.extend(index.to_be_bytes());
+        let salt = self.token.wrapping_mul(31) + u64::from(index) * 7;
+        value.extend((VALUE_BYTES_MIN..self.value_bytes).map(|at| (salt + at as u64 % 251) as u8));
+        value
+    }
+}
+
+/// The token in the first record of a batch, if there is one.
+pub(crate) fn token_of(batch: &[u8]) -> Option<u64> {
+    let record = BatchRef::parse(batch, u32::MAX).ok()?.records().next()?.ok()?;
+    Some(u64::from_be_bytes(*record.value?.first_chunk()?))
+}

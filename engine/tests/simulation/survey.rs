@@ -1,0 +1,66 @@
+//! What a restarted node holds: every topic, every queue, every batch, read through fetches.
+
+use std::collections::BTreeMap;
+
+use engine::batch::BatchRef;
+use engine::log::entry_format::EntryHeader;
+use engine::shard::{Fetched, QueueRange};
+
+use crate::history::{Offsets, Queue};
+use crate::payload::token_of;
+
+/// A batch as a consumer gets it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) base_offset: u64,
+    pub(crate) records: u32,
+    pub(crate) batch: Vec<u8>,
+}
+
+/// The entries of a fetch.
+pub(crate) fn entries(fetched: &Fetched) -> Vec<Entry> {
+    let bytes: Vec<u8> = fetched.extents.slices.iter().flat_map(|slice| slice.to_vec()).collect();
+    let (mut rest, mut out) = (&bytes[..], Vec::new());
+    while let Some(header) = EntryHeader::decode(rest) {
+        let batch = header.batch_of(rest).unwrap_or_default().to_vec();
+        let records = BatchRef::parse(&batch, u32::MAX).map_or(0, |batch| batch.record_count());
+        out.push(Entry { base_offset: header.base_offset, records, batch });
+        rest = rest.get(header.entry_bytes() as usize..).unwrap_or_default();
+    }
+    assert!(rest.is_empty(), "a fetch holds something that is not an entry");
+    out
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct TopicFound {
+    pub(crate) name: String,
+    pub(crate) queues: Vec<(QueueRange, Vec<Entry>)>,
+}
+
+/// Topics by id.
+#[derive(Debug, Default)]
+pub(crate) struct Survey(pub(crate) BTreeMap<u32, TopicFound>);
+
+impl Survey {
+    pub(crate) fn id(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(_, topic)| topic.name == name).map(|(id, _)| *id)
+    }
+
+    /// Every queue that was found.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (Queue, &QueueRange, &[Entry])> {
+        self.0.iter().flat_map(|(id, topic)| {
+            (0_u16..)
+                .zip(&topic.queues)
+                .map(move |(number, (range, entries))| ((*id, number), range, &entries[..]))
+        })
+    }
+
+    /// Which batch is where.
+    pub(crate) fn offsets(&self) -> BTreeMap<Queue, Offsets> {
+        let offsets = |entries: &[Entry]| {
+            let known = entries.iter().filter_map(|e| Some((e.base_offset, token_of(&e.batch)?)));
+            known.collect::<Offsets>()
+        };
+        self.queues().map(|(queue, _, entries)| (queue, offsets(entries))).collect()
+    }
+}
