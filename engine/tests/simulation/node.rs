@@ -77,10 +77,12 @@ impl Machines {
         (0..).zip(&self.0).map(|(shard, env)| env.sim().crash(policy(shard))).collect()
     }
 
-    /// After the process was killed: the device finishes what it was given.
+    /// After the process was killed: the device finishes what it was given, and a crash that was
+    /// planned for later does not come.
     pub(crate) fn drain(&mut self) {
         let mut out = Vec::new();
         for env in &mut self.0 {
+            env.disk().crash_at(u64::MAX);
             while env.advance_to_next() {
                 env.disk().complete(&mut out);
             }
