@@ -115,7 +115,6 @@ enum Next {
     /// Preparation starts over later; a file that has its final name already (`renamed`) only
     /// needs the directory synced.
     Failed {
-        errno: Errno,
         at: Nanos,
         renamed: Option<FileId>,
     },
@@ -144,6 +143,8 @@ pub struct Segments {
     next: Next,
     /// A group did not fit the current segment and waits for the successor.
     roll_waits: bool,
+    /// Why the successor could not be prepared the last time it was tried.
+    failure: Option<Errno>,
     header: Option<Block>,
     /// Bytes appended to space that was not written before.
     unwritten_bytes: u64,
@@ -175,6 +176,7 @@ impl Segments {
             fill_number: current,
             next,
             roll_waits: false,
+            failure: None,
             header: None,
             unwritten_bytes: 0,
             prefilled_bytes: 0,
@@ -212,13 +214,10 @@ impl Segments {
         (self.unwritten_bytes, self.prefilled_bytes)
     }
 
-    /// Why the successor is not in place, if preparing it failed.
+    /// Why the successor is not in place, if preparing it failed; also while it is tried again.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
-        match self.next {
-            Next::Failed { errno, .. } => Some(errno),
-            _ => None,
-        }
+        self.failure
     }
 
     /// Moves on to the successor; `false` while it is not in place. From then on it is prepared
@@ -446,6 +445,7 @@ impl Segments {
             (&Next::Renaming { file, .. }, _) => self.sync_dir(disk, file, now),
             (&Next::SyncingDir { file, .. }, _) => {
                 self.header = None;
+                self.failure = None;
                 self.next = Next::Ready { file };
             }
             _ => {}
@@ -477,7 +477,7 @@ impl Segments {
     fn sync_dir<D: Disk>(&mut self, disk: &mut D, file: FileId, now: Nanos) {
         self.next = match disk.submit(DiskOp::SyncDir) {
             Ok(op) => Next::SyncingDir { file, op },
-            Err(_) => Next::Failed { errno: Errno(EBUSY), at: now, renamed: Some(file) },
+            Err(_) => Next::Failed { at: now, renamed: Some(file) },
         };
     }
 
@@ -494,7 +494,8 @@ impl Segments {
             }
             _ => None,
         };
-        self.next = Next::Failed { errno, at: now, renamed };
+        self.failure = Some(errno);
+        self.next = Next::Failed { at: now, renamed };
     }
 
     /// When [`Segments::step`] should be called again though nothing happens.

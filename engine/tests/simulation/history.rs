@@ -38,7 +38,7 @@ impl Crash {
 }
 
 /// A batch that was sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) shape: Shape,
     pub(crate) queue: Queue,
@@ -48,7 +48,7 @@ pub(crate) struct Sent {
 }
 
 /// A topic somebody asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TopicAsked {
     pub(crate) name: String,
     pub(crate) queues: u16,
@@ -59,7 +59,7 @@ pub(crate) struct TopicAsked {
 }
 
 /// Requests other than produces that were made in this life.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Other {
     Create(usize),
     Delete(usize),
@@ -67,7 +67,7 @@ pub(crate) enum Other {
 }
 
 /// Everything that happened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     pub(crate) life: u32,
     pub(crate) sent: BTreeMap<u64, Sent>,

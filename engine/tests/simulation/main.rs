@@ -9,6 +9,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checks;
+mod enumerate;
+mod faults;
 mod history;
 mod node;
 mod payload;
@@ -41,6 +43,22 @@ fn each_seed(test: &str, count: u64, run: impl Fn(u64) -> Result<(), String>) {
              SIM_SEED={seed} cargo test -p engine --test simulation {test}"
         );
     }
+}
+
+#[test]
+fn every_crash_point_of_a_short_life() {
+    let count = from_env("SIM_ENUMERATIONS").unwrap_or(2);
+    let mut segments = 0;
+    for (seed, fua) in (0..count).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let visited = match enumerate::every_crash_point(seed, fua) {
+            Ok(visited) => visited,
+            Err(what) => panic!("{what}\nenumeration of seed {seed}, fua {fua}"),
+        };
+        println!("seed {seed}, fua {fua}: {visited:?}");
+        assert!(visited.events > 50, "{visited:?}");
+        segments = segments.max(visited.segments);
+    }
+    assert!(segments >= 2, "some life rolls");
 }
 
 #[test]

@@ -10,11 +10,12 @@ use engine::level::AckLevel;
 use engine::log::recover::{OpenError, OpenOptions};
 use engine::log::writer::WriterOptions;
 use engine::shard::turn::{TurnClock, TurnEnd};
-use engine::shard::{Fetch, Token};
+use engine::shard::{Effect, Fetch, FetchError, Token};
+use engine::stage::Timings;
 
 use crate::history::{History, Other, Queue, Sent, TopicAsked};
 use crate::payload::Shape;
-use crate::survey::{Survey, TopicFound, entries};
+use crate::survey::{Entry, Survey, TopicFound, entries};
 
 /// A machine lent to a broker: it is still there when the broker is gone.
 #[derive(Debug)]
@@ -247,20 +248,34 @@ impl<'a> Node<'a> {
         Ok(survey)
     }
 
-    fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<crate::survey::Entry>, String> {
-        let mut history = History::default();
-        self.fetch(&mut history, queue, fetch);
+    fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<Entry>, String> {
+        match self.fetch_effect(queue, fetch) {
+            Effect::Fetched { result: Ok(fetched), .. } => Ok(entries(&fetched)),
+            other => Err(format!("reading {queue:?}: {other:?}")),
+        }
+    }
+
+    /// One fetch and its answer; nobody else may be waiting for one.
+    ///
+    /// # Panics
+    /// If it is never answered.
+    pub(crate) fn fetch_effect(&mut self, queue: Queue, fetch: Fetch) -> Effect {
+        let now = self.now();
+        self.broker.fetch(queue, fetch, now, &mut self.answers);
         for _ in 0..1000 {
             let now = self.now();
             let clock = TurnClock { gathered: now, received: now };
             let end = self.broker.turn(clock, &mut self.answers);
-            if let Some(engine::shard::Effect::Fetched { result, .. }) = self.answers.effects.pop()
-            {
-                let fetched = result.map_err(|error| format!("reading {queue:?}: {error}"))?;
-                return Ok(entries(&fetched));
+            if let Some(effect) = self.answers.effects.pop() {
+                return effect;
+            }
+            if self.crashed() {
+                break;
             }
             self.advance_to_next(end.wake_at);
         }
-        Err(format!("a fetch of {queue:?} is never answered"))
+        let (token, timings) = (fetch.token, Timings::default());
+        assert!(self.crashed(), "a fetch of {queue:?} is never answered");
+        Effect::Fetched { token, result: Err(FetchError::Stopping), timings }
     }
 }

@@ -1,10 +1,22 @@
 //! What producers send: every byte follows from the token, so that a checker can tell a whole
 //! batch from a torn or a mixed one without keeping a copy.
 
+use std::sync::LazyLock;
+
 use engine::batch::{BatchBuilder, BatchRef, NewRecord};
+use engine::io::sim::Random;
 
 /// Smallest value: the token and the record's index.
 pub(crate) const VALUE_BYTES_MIN: usize = 12;
+
+/// Where in the noise a value may start.
+const STARTS: u64 = 65_521;
+
+/// Values are cuts of this: no two places in it look alike.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut random = Random::new(0);
+    (0..(1 << 17) + STARTS).flat_map(|_| random.draw().to_le_bytes()).collect()
+});
 
 /// How a batch looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +37,14 @@ impl Shape {
         builder.finish().unwrap().to_vec()
     }
 
-    fn value(&self, index: u32) -> Vec<u8> {
+    /// The value of one record.
+    pub(crate) fn value(&self, index: u32) -> Vec<u8> {
         let mut value = Vec::with_capacity(self.value_bytes);
         value.extend(self.token.to_be_bytes());
         value.extend(index.to_be_bytes());
-        let salt = self.token.wrapping_mul(31) + u64::from(index) * 7;
-        value.extend((VALUE_BYTES_MIN..self.value_bytes).map(|at| (salt + at as u64 % 251) as u8));
+        let start = (self.token.wrapping_mul(31) + u64::from(index) * 7) % STARTS;
+        let rest = self.value_bytes - VALUE_BYTES_MIN;
+        value.extend_from_slice(&NOISE[start as usize..][..rest]);
         value
     }
 }

@@ -1,6 +1,7 @@
 //! What a restarted node holds: every topic, every queue, every batch, read through fetches.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use engine::batch::BatchRef;
 use engine::log::entry_format::EntryHeader;
@@ -10,16 +11,24 @@ use crate::history::{Offsets, Queue};
 use crate::payload::token_of;
 
 /// A batch as a consumer gets it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) base_offset: u64,
     pub(crate) records: u32,
     pub(crate) batch: Vec<u8>,
 }
 
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (offset, bytes) = (self.base_offset, self.batch.len());
+        write!(f, "{} records of {bytes} bytes at offset {offset}", self.records)
+    }
+}
+
 /// The entries of a fetch.
 pub(crate) fn entries(fetched: &Fetched) -> Vec<Entry> {
-    let bytes: Vec<u8> = fetched.extents.slices.iter().flat_map(|slice| slice.to_vec()).collect();
+    let slices: Vec<&[u8]> = fetched.extents.slices.iter().map(|slice| &**slice).collect();
+    let bytes = slices.concat();
     let (mut rest, mut out) = (&bytes[..], Vec::new());
     while let Some(header) = EntryHeader::decode(rest) {
         let batch = header.batch_of(rest).unwrap_or_default().to_vec();
