@@ -519,7 +519,8 @@ impl Log {
             DiskOp::Write { file, offset, data: group.data.clone(), durable: way == Way::Durable };
         let Ok(op) = disk.submit(op) else { return false };
         let Some(group) = self.sealed.pop_front() else { return false };
-        self.segments.note_append(number, write_end);
+        let bytes = group.data.len() as u64;
+        self.segments.note_append(number, write_end, bytes);
         self.commit.submitted(op, group.sequence, file, way, now);
         self.ends.push_back((group.sequence, group.end));
         self.groups += 1;
