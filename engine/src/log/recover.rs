@@ -26,6 +26,8 @@ use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run}
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
 
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use scan::Scan;
 
