@@ -2,6 +2,7 @@
 //!
 //! One file per subcommand; this one only parses and dispatches.
 
+mod bench;
 mod exit;
 mod serve;
 
@@ -21,10 +22,17 @@ struct Cli {
 enum Command {
     /// Run a broker node on a data directory.
     Serve(serve::Options),
+    /// Measure what durability costs on this disk, and where the time goes.
+    Bench(bench::Options),
+    /// A yardstick's server (started by `bench`).
+    #[command(hide = true)]
+    Yardstick(bench::YardstickOptions),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => serve::run(options),
+        Command::Bench(options) => bench::run(options),
+        Command::Yardstick(options) => bench::yardstick(&options),
     }
 }
