@@ -1,8 +1,9 @@
 //! The network side of uringmq: the wire format, the node that serves it, and the client library.
 //!
 //! Reading order: [`wire`] (frames, pure) -> [`server`] (reactors, connections) -> [`native`] (the
-//! native door) -> [`node`] (all of it behind one port).
+//! native door) -> [`node`] (all of it behind one port). [`client`] is the other end of the wire.
 
+pub mod client;
 pub mod native;
 pub mod node;
 pub mod server;

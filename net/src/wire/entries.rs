@@ -176,7 +176,7 @@ fn checksum(head: &[u8], batch: &[u8]) -> u32 {
 
 /// Appends an entry as a node would, for tests that play the node.
 #[cfg(test)]
-pub(super) fn write_entry(out: &mut Vec<u8>, entry: &Entry<'_>) {
+pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &Entry<'_>) {
     let mut head = EntryHead {
         checksum: U32::ZERO,
         magic: MAGIC,

@@ -68,6 +68,14 @@ pub fn peek_request(frame: &[u8]) -> Option<(u8, u32)> {
     Some((head.op, head.correlation.get()))
 }
 
+/// Correlation of a reply, and whether it reports an error, without reading the rest. `None` if
+/// the header is not there.
+#[must_use]
+pub fn peek_reply(frame: &[u8]) -> Option<(u32, bool)> {
+    let head = Cursor::new(frame).part::<ReplyHead>().ok()?;
+    Some((head.correlation.get(), head.error.get() != 0))
+}
+
 /// Reads a request's header; the cursor that comes back stands at the body.
 pub(super) fn read_request_head(
     frame: &[u8],

@@ -57,6 +57,12 @@ impl<'a> Names<'a> {
         self.encoded
     }
 
+    /// How many bytes they take.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        self.encoded.len()
+    }
+
     /// How many names there are.
     #[must_use]
     pub fn count(&self) -> u16 {
@@ -77,10 +83,10 @@ mod tests {
 
     #[test]
     fn topic_names() {
-        for good in ["a", "orders.v2", "%".repeat(0).as_str(), "A-b_c.9", "..."] {
-            assert_eq!(check_topic_name(good), !good.is_empty(), "{good:?}");
+        for good in ["a", "orders.v2", "A-b_c.9", "..."] {
+            assert!(check_topic_name(good), "{good:?}");
         }
-        for bad in [".", "..", "a b", "a/b", "%DLQ%g", "é", "a\0"] {
+        for bad in ["", ".", "..", "a b", "a/b", "%DLQ%g", "é", "a\0"] {
             assert!(!check_topic_name(bad), "{bad:?}");
         }
         assert!(check_topic_name(&"x".repeat(249)));

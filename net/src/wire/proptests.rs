@@ -214,6 +214,7 @@ fn reply(from: &Ingredients) -> Reply<'_> {
 fn read_all(frame: &[u8]) {
     let _ = frame_length(frame, limits::FRAME_BYTES_MAX);
     let _ = peek_request(frame);
+    let _ = peek_reply(frame);
     if let Ok((_, Request::Metadata(names))) = decode_request(frame) {
         assert_eq!(names.iter().count(), usize::from(names.count()));
     }

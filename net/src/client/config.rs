@@ -1,0 +1,37 @@
+//! What a client may be told before it connects. Every bound of the client is here.
+
+use std::time::Duration;
+
+use crate::wire::SHARD_ANY;
+use crate::wire::limits::BATCH_BYTES_MAX;
+
+/// How a [`Client`](super::Client) behaves.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Who this client is, for people looking at the node.
+    pub name: String,
+    /// The shard the connection should land on; 0xFFFF: any.
+    pub shard_wish: u16,
+    /// Most requests in flight; further ones wait.
+    pub requests_in_flight_max: u32,
+    /// Most request bytes in flight; further requests wait. At least one batch always may.
+    pub bytes_in_flight_max: u32,
+    /// How long connecting and the Hello may take.
+    pub connect_timeout: Duration,
+    /// How long a reply may take, for the methods that wait for one (a fetch's own waiting time
+    /// comes on top). What became of the request is then unknown.
+    pub request_timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            name: concat!("uringmq-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            shard_wish: SHARD_ANY,
+            requests_in_flight_max: 1024,
+            bytes_in_flight_max: 16 * BATCH_BYTES_MAX,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}

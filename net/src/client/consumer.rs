@@ -1,0 +1,218 @@
+//! Reading a topic: some of its queues, each in order, by long polling.
+//!
+//! Every queue has one fetch in flight; when it is answered the next one is sent before the
+//! messages are handed out, so the node works while the caller does.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::queue_reader::{FetchLimits, QueueReader};
+use super::{Client, ClientError, ListKind, Message};
+use crate::wire::limits::WAIT_MAX_MS;
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the first record stored.
+    Earliest,
+    /// Behind the last visible record.
+    Latest,
+    /// At this offset.
+    Offset(u64),
+    /// At the first record stored at or after this time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// Prepares a [`Consumer`].
+#[derive(Debug)]
+#[must_use]
+pub struct ConsumerBuilder {
+    client: Client,
+    topic: String,
+    queues: Option<Vec<u16>>,
+    start: StartAt,
+    limits: FetchLimits,
+}
+
+impl ConsumerBuilder {
+    pub(super) fn new(client: Client, topic: String) -> Self {
+        let bytes_max = 1024 * 1024;
+        let limits = FetchLimits { bytes_max, bytes_min: 1, wait_max_ms: 15_000 };
+        Self { client, topic, queues: None, start: StartAt::Earliest, limits }
+    }
+
+    /// Reads these queues instead of all.
+    pub fn queues(mut self, queues: impl IntoIterator<Item = u16>) -> Self {
+        let mut queues: Vec<u16> = queues.into_iter().collect();
+        queues.sort_unstable();
+        queues.dedup();
+        self.queues = Some(queues);
+        self
+    }
+
+    /// Begins here instead of at the earliest record.
+    pub fn start(mut self, start: StartAt) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Fetches at most this much at once from a queue (1 MiB).
+    pub fn bytes_max(mut self, bytes_max: u32) -> Self {
+        self.limits.bytes_max = bytes_max;
+        self
+    }
+
+    /// Lets the node wait for this much (1 byte), as long as it may wait.
+    pub fn bytes_min(mut self, bytes_min: u32) -> Self {
+        self.limits.bytes_min = bytes_min;
+        self
+    }
+
+    /// Lets the node wait this long for something to send (15 s, at most 60 s).
+    pub fn wait_max_ms(mut self, wait_max_ms: u32) -> Self {
+        self.limits.wait_max_ms = wait_max_ms.min(WAIT_MAX_MS);
+        self
+    }
+
+    /// Looks the topic and the starting offsets up.
+    pub async fn build(self) -> Result<Consumer, ClientError> {
+        let (topic, count) = self.client.resolve(&self.topic).await?;
+        let queues = self.queues.unwrap_or_else(|| (0..count).collect());
+        if let Some(&queue) = queues.iter().find(|&&queue| queue >= count) {
+            return Err(ClientError::NoSuchQueue { queue });
+        }
+        let limits = FetchLimits {
+            bytes_max: self.limits.bytes_max.min(self.client.node().fetch_bytes_max),
+            ..self.limits
+        };
+        let mut readers = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let (kind, timestamp_ms) = match self.start {
+                StartAt::Offset(offset) => {
+                    readers.push(QueueReader::new(topic, queue, offset, limits));
+                    continue;
+                }
+                StartAt::Earliest => (ListKind::Earliest, 0),
+                StartAt::Latest => (ListKind::Latest, 0),
+                StartAt::Timestamp(timestamp_ms) => (ListKind::ByTimestamp, timestamp_ms),
+            };
+            let found = self.client.list_offsets(topic, queue, kind, timestamp_ms).await?;
+            readers.push(QueueReader::new(topic, queue, found.offset, limits));
+        }
+        Ok(Consumer { client: self.client, readers, turn: 0 })
+    }
+}
+
+/// A queue could not be read. Polling again tries the same offset again; [`Consumer::seek`]
+/// moves elsewhere.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("queue {queue} at offset {offset}: {source}")]
+pub struct PollError {
+    /// The queue.
+    pub queue: u16,
+    /// The offset that was wanted.
+    pub offset: u64,
+    /// Why.
+    pub source: ClientError,
+}
+
+/// Reads queues of one topic.
+#[derive(Debug)]
+pub struct Consumer {
+    client: Client,
+    readers: Vec<QueueReader>,
+    /// Which queue is looked at first, so that none starves.
+    turn: usize,
+}
+
+impl Consumer {
+    /// The next messages of one queue, at least one, in order; waits for them. Without queues it
+    /// waits for ever.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn poll(&mut self) -> Result<Vec<Message>, PollError> {
+        loop {
+            self.start_fetches().await?;
+            let (at, reply) = self.next_reply_in_time().await?;
+            let Some(reader) = self.readers.get_mut(at) else { continue };
+            let (queue, offset) = (reader.queue, reader.offset);
+            let messages = reply
+                .and_then(|frame| reader.accept(&frame))
+                .map_err(|source| PollError { queue, offset, source })?;
+            // The next fetch, on its way while the caller works. No room, or no connection any
+            // more: the next poll will see to it, these messages come first.
+            let _ = reader.try_start(&self.client.connection);
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// Continues at another offset of a queue.
+    pub fn seek(&mut self, queue: u16, offset: u64) -> Result<(), ClientError> {
+        let reader = self.readers.iter_mut().find(|reader| reader.queue == queue);
+        reader.ok_or(ClientError::NoSuchQueue { queue })?.seek(offset);
+        Ok(())
+    }
+
+    /// The next offset of a queue that [`Consumer::poll`] will hand out.
+    #[must_use]
+    pub fn position(&self, queue: u16) -> Option<u64> {
+        let reader = self.readers.iter().find(|reader| reader.queue == queue)?;
+        Some(reader.offset)
+    }
+
+    /// Sends as many of the missing fetches as there is room for, and waits for room only if
+    /// nothing is in flight.
+    async fn start_fetches(&mut self) -> Result<(), PollError> {
+        let connection = &self.client.connection;
+        for reader in &mut self.readers {
+            reader.try_start(connection).map_err(|source| at(reader, source))?;
+        }
+        if self.readers.iter().any(QueueReader::is_in_flight) {
+            return Ok(());
+        }
+        match self.readers.first_mut() {
+            Some(first) => first.start(connection).await.map_err(|source| at(first, source)),
+            None => Ok(()),
+        }
+    }
+
+    /// The next answer. When none comes although the node should have given up waiting long ago,
+    /// the first queue reports it; its fetch stays in flight.
+    async fn next_reply_in_time(
+        &mut self,
+    ) -> Result<(usize, Result<Bytes, ClientError>), PollError> {
+        let Some(first) = self.readers.first() else { return std::future::pending().await };
+        let (queue, offset) = (first.queue, first.offset);
+        let wait_max = Duration::from_millis(first.limits.wait_max_ms.into());
+        let connection = Arc::clone(&self.client.connection);
+        let reply = connection.in_time(wait_max, self.next_reply()).await;
+        reply.map_err(|source| PollError { queue, offset, source })
+    }
+
+    /// The next answer, and which reader it belongs to.
+    async fn next_reply(&mut self) -> (usize, Result<Bytes, ClientError>) {
+        poll_fn(|cx| {
+            let count = self.readers.len();
+            for step in 0..count {
+                let at = (self.turn + step) % count;
+                let Some(reader) = self.readers.get_mut(at) else { continue };
+                if let Poll::Ready(reply) = reader.poll_reply(cx) {
+                    self.turn = at + 1;
+                    return Poll::Ready((at, reply));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn at(reader: &QueueReader, source: ClientError) -> PollError {
+    PollError { queue: reader.queue, offset: reader.offset, source }
+}

@@ -1,0 +1,8 @@
+//! The client against a peer that speaks the codec and does what each test tells it.
+
+mod admin;
+mod lost_connection;
+mod many_in_flight;
+mod peer;
+mod produce_and_consume;
+mod small_node;
