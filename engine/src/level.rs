@@ -27,6 +27,12 @@ impl AckLevel {
         }
     }
 
+    /// Its number in formats and protocols.
+    #[must_use]
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
     /// Its name in options, reports and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let listener = bind(address.parse()?)?;
-    println!("{}", listener.local_addr()?);
+    let local = listener.local_addr()?;
     let reactor = Reactor::spawn(config, listener, move |ring| {
         let Some(directory) = directory else { return Ok(Bare::echo()) };
         let budget = Budget::new(64 << 20);
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_err(|e| e.to_string())?;
         Bare::durable(disk).map_err(|e| e.to_string().into())
     })?;
+    println!("{local}");
     reactor.join()?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Sends a few records to a node and reads them back.
 //!
 //! ```text
-//! cargo run -p net --example produce_and_consume -- 127.0.0.1:7400
+//! cargo run -p net --example produce_and_consume -- 127.0.0.1:9440
 //! ```
 
 use std::error::Error;
@@ -12,7 +12,7 @@ const RECORDS: usize = 10;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7400".to_owned());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9440".to_owned());
     let client = Client::connect(&address).await?;
     println!("connected to {}, shard {}", client.node().name, client.node().shard);
 

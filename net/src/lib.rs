@@ -1,7 +1,8 @@
 //! The network side of uringmq: the wire format, the node that serves it, and the client library.
 //!
 //! Reading order: [`wire`] (frames, pure) -> [`server`] (reactors, connections) -> [`native`] (the
-//! native door) -> [`node`] (all of it behind one port). [`client`] is the other end of the wire.
+//! native door) -> [`node`] (all of it behind one port); [`client`] is the other side, for any
+//! tokio service.
 
 pub mod client;
 pub mod native;

@@ -217,8 +217,8 @@ fn the_entry_is_as_documented() {
     let examples = examples();
     let entries: Vec<_> = Entries::new(&examples["fetch.reply"][28..]).collect();
     let [Ok(entry)] = entries[..] else { panic!("{entries:?}") };
-    assert_eq!((entry.kind, entry.queue, entry.base_offset), (KIND_DATA, 9, 1000));
-    assert_eq!((entry.store_timestamp_ms, entry.handle), (1_700_000_000_005, 2 << 56 | 4096));
+    assert_eq!((entry.kind, entry.queue, entry.base_offset), (Kind::Data, 9, 1000));
+    assert_eq!((entry.store_timestamp_ms, entry.handle.0), (1_700_000_000_005, 2 << 56 | 4096));
     let batch = BatchRef::parse(entry.batch, limits::BATCH_BYTES_MAX).unwrap();
     assert_eq!((batch.base_offset(), batch.leader_epoch()), (1000, 3));
     assert_eq!(batch.records().next().unwrap().unwrap().value, Some(&b"hi"[..]));

@@ -43,8 +43,8 @@ pub enum BatchError {
     /// A batch without records.
     #[error("a batch without records")]
     ZeroRecords,
-    /// The record count is negative or is not the last offset delta + 1.
-    #[error("{record_count} records, but the last offset delta is {last_offset_delta}")]
+    /// The record count is negative, is not the last offset delta + 1, or is more than fit.
+    #[error("{record_count} records do not fit the batch, or its last offset delta of {last_offset_delta}")]
     RecordCount {
         /// The header's record count.
         record_count: i32,

@@ -17,10 +17,13 @@ pub struct BatchRef<'a> {
     bytes: &'a [u8],
 }
 
+/// The smallest record: seven one-byte fields (length, attributes, two deltas, key, value, headers).
+const RECORD_BYTES_MIN: usize = 7;
+
 impl<'a> BatchRef<'a> {
     /// The shallow validation of an append: `bytes` is exactly one v2 batch of at most
     /// `batch_bytes_max` bytes, its header is consistent and its checksum right. The records are
-    /// not looked at, so their number is the producer's word.
+    /// not looked at: their number is the producer's word, as far as they could fit at all.
     ///
     /// # Errors
     /// The first fault found; the checksum, the one costly check, comes last.
@@ -64,6 +67,12 @@ impl<'a> BatchRef<'a> {
             return Err(BatchError::ZeroRecords);
         }
         if record_count < 0 || last_offset_delta != record_count - 1 {
+            return Err(BatchError::RecordCount { record_count, last_offset_delta });
+        }
+        // A forged count would use up offsets for records that are not there.
+        let room = bytes.len() - HEADER_BYTES;
+        let is_plain = attributes & CODEC_MASK == 0;
+        if is_plain && record_count as usize > room / RECORD_BYTES_MIN {
             return Err(BatchError::RecordCount { record_count, last_offset_delta });
         }
         Ok(Self { header, bytes })
@@ -293,9 +302,16 @@ mod tests {
         assert_eq!(deep(&swapped), Err(BatchError::Record { index: 1, fault }));
         let fewer = forge(&forge(&good, 57, &[0, 0, 0, 1]), 23, &[0; 4]);
         assert_eq!(deep(&fewer), Err(BatchError::Trailing { bytes: 8 }));
-        let more = forge(&forge(&good, 57, &[0, 0, 0, 3]), 23, &[0, 0, 0, 2]);
-        let missing = BatchError::Record { index: 2, fault: RecordFault::Varint };
+        let more = forge(&forge(&batch_of(7), 57, &[0, 0, 0, 8]), 23, &[0, 0, 0, 7]);
+        let missing = BatchError::Record { index: 7, fault: RecordFault::Varint };
         assert_eq!(deep(&more), Err(missing));
+    }
+
+    #[test]
+    fn more_records_than_could_fit_are_refused() {
+        let forged = forge(&forge(&batch_of(2), 57, &[0, 0, 0, 3]), 23, &[0, 0, 0, 2]);
+        let refused = BatchError::RecordCount { record_count: 3, last_offset_delta: 2 };
+        assert_eq!(BatchRef::parse(&forged, 1 << 20).unwrap_err(), refused);
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Extents {
 }
 
 /// Adds to `out` the wanted entries of `span`, whose bytes are `bytes`. With `verify` each entry's
-/// checksum is compared (bytes that came from a device); without, they are our own memory. `false`
-/// when `bytes_max` ended it: nothing behind may be taken.
+/// checksums are compared, the batch's among them (bytes that came from a device); without, they
+/// are our own memory. `false` when `bytes_max` ended it: nothing behind may be taken.
 ///
 /// # Errors
 /// [`Damaged`] when the bytes are not what the index says.
@@ -69,6 +69,9 @@ pub fn take(
         return Ok(true);
     }
     let mut at = 0_u32;
+    // A damaged batch whose header verifies: how many offsets it covers is not known, so whether
+    // it is wanted shows only at the queue's next entry.
+    let mut doubt = None;
     while at < span.len {
         let pos = span.pos.plus(u64::from(at));
         let damaged = Damaged { at: pos };
@@ -81,8 +84,24 @@ pub fn take(
         let entry_bytes = header.entry_bytes();
         let end = at.checked_add(entry_bytes).filter(|end| *end <= span.len).ok_or(damaged)?;
         if header.queue == wanted.queue {
+            if let Some(before) = doubt.take().filter(|_| header.base_offset > wanted.offset) {
+                return Err(before);
+            }
             let batch = header.batch_of(rest).ok_or(damaged)?;
-            let records = BatchRef::parse_unverified(batch).map_err(|_| damaged)?.record_count();
+            let parsed = if verify {
+                BatchRef::parse(batch, u32::MAX)
+            } else {
+                BatchRef::parse_unverified(batch)
+            };
+            let Ok(parsed) = parsed else {
+                if header.base_offset > wanted.offset {
+                    return Err(damaged);
+                }
+                doubt = Some(damaged);
+                at = end;
+                continue;
+            };
+            let records = parsed.record_count();
             if header.base_offset + u64::from(records) > wanted.offset {
                 if out.bytes > 0 && out.bytes.saturating_add(entry_bytes) > wanted.bytes_max {
                     return Ok(false);
@@ -92,5 +111,5 @@ pub fn take(
         }
         at = end;
     }
-    Ok(true)
+    doubt.map_or(Ok(true), Err)
 }

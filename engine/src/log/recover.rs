@@ -5,6 +5,8 @@
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,
 //! not a torn tail, and nothing is opened.
+//! The superblock remembers the last group that its life found: from then on that group cannot be
+//! missing, and a group of an earlier life behind it is a leftover beyond a hole.
 //! Crash story: 1. the new epoch is in the superblock 2. crash before the first append 3. reopen
 //! takes the next epoch; leftovers of both lives have epochs that never match again.
 //!
@@ -19,7 +21,6 @@ use super::position::LogPos;
 use super::segment_format::SegmentHeader;
 use super::segments::{Geometry, Segments, header_block};
 use super::superblock_format::{SUPERBLOCK_FILE_BYTES, Superblock};
-use super::window::next_block;
 use super::writer::{Log, WriterOptions};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
@@ -110,7 +111,7 @@ pub fn open<D: Disk>(
         let what = "segments without an intact superblock";
         return Err(OpenError::Damaged { at: LogPos(0), what });
     }
-    let mut scan = Scan::new(geometry, &files);
+    let mut scan = Scan::new(geometry, last.map_or(0, |last| last.sequence), &files);
     let mut store_ms = 0;
     let tail = scan.run(disk, &mut |found: &Found<'_>| {
         store_ms = store_ms.max(found.header.store_timestamp_ms);
@@ -118,15 +119,15 @@ pub fn open<D: Disk>(
     })?;
     sync_tail(disk, &geometry, &files, tail.watermark)?;
     geometry.epoch += 1;
-    write_superblock(disk, superblock, &geometry)?;
+    write_superblock(disk, superblock, &geometry, tail.sequence)?;
     let (current, filled) = match tail.end {
         Some(end) => {
-            let current = geometry.number(end);
+            let current = geometry.number_before(end);
             (current, headers.get(&current).map_or(0, |header| header.prefilled_bytes))
         }
         None => (0, make_first_segment(disk, &geometry, &mut files)?),
     };
-    let end = tail.end.map_or(geometry.first_group(current), next_block);
+    let end = tail.end.unwrap_or(geometry.first_group(current));
     let Some(&file) = files.get(&current) else {
         return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
     };
@@ -236,9 +237,11 @@ fn write_superblock<D: Disk>(
     disk: &mut D,
     file: FileId,
     geometry: &Geometry,
+    sequence: u64,
 ) -> Result<(), OpenError> {
     let superblock = Superblock {
         epoch: geometry.epoch,
+        sequence,
         segment_bytes: geometry.segment_bytes,
         shard: geometry.shard,
         node: geometry.node,

@@ -46,6 +46,12 @@ impl Geometry {
         pos.0 / self.segment_bytes
     }
 
+    /// The segment of an end position: a group that fills its segment ends where the next begins.
+    #[must_use]
+    pub const fn number_before(&self, end: LogPos) -> u64 {
+        self.number(LogPos(end.0.saturating_sub(1)))
+    }
+
     /// Offset of `pos` in its segment's file.
     #[must_use]
     pub const fn offset(&self, pos: LogPos) -> u64 {
@@ -77,14 +83,41 @@ impl Geometry {
 enum Next {
     Absent,
     Opening(OpId),
-    Filling { file: FileId, from: u64, to: u64, op: OpId },
-    Pausing { file: FileId, filled: u64 },
-    Syncing { file: FileId, op: OpId },
-    Heading { file: FileId, op: OpId },
-    Renaming { file: FileId, op: OpId },
-    SyncingDir { file: FileId, op: OpId },
-    Ready { file: FileId },
-    Failed { errno: Errno, at: Nanos },
+    Filling {
+        file: FileId,
+        from: u64,
+        to: u64,
+        op: OpId,
+    },
+    Pausing {
+        file: FileId,
+        filled: u64,
+    },
+    Syncing {
+        file: FileId,
+        op: OpId,
+    },
+    Heading {
+        file: FileId,
+        op: OpId,
+    },
+    Renaming {
+        file: FileId,
+        op: OpId,
+    },
+    SyncingDir {
+        file: FileId,
+        op: OpId,
+    },
+    Ready {
+        file: FileId,
+    },
+    /// Preparation starts over later; a file that has its final name already (`renamed`) only
+    /// needs the directory synced.
+    Failed {
+        at: Nanos,
+        renamed: Option<FileId>,
+    },
 }
 
 /// Filling of the current segment, which a new log starts with only its first bytes written.
@@ -92,7 +125,7 @@ enum Next {
 enum Fill {
     Done,
     Idle { filled: u64 },
-    Writing { op: OpId, from: u64, to: u64 },
+    Writing { op: OpId, from: u64, to: u64, since: Nanos },
     Syncing { op: OpId, filled: u64 },
 }
 
@@ -108,6 +141,10 @@ pub struct Segments {
     /// is in flight.
     fill_number: u64,
     next: Next,
+    /// A group did not fit the current segment and waits for the successor.
+    roll_waits: bool,
+    /// Why the successor could not be prepared the last time it was tried.
+    failure: Option<Errno>,
     header: Option<Block>,
     /// Bytes appended to space that was not written before.
     unwritten_bytes: u64,
@@ -138,6 +175,8 @@ impl Segments {
             fill,
             fill_number: current,
             next,
+            roll_waits: false,
+            failure: None,
             header: None,
             unwritten_bytes: 0,
             prefilled_bytes: 0,
@@ -175,18 +214,20 @@ impl Segments {
         (self.unwritten_bytes, self.prefilled_bytes)
     }
 
-    /// Why the successor is not in place, if preparing it failed.
+    /// Why the successor is not in place, if preparing it failed; also while it is tried again.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
-        match self.next {
-            Next::Failed { errno, .. } => Some(errno),
-            _ => None,
-        }
+        self.failure
     }
 
-    /// Moves on to the successor; `false` while it is not in place.
+    /// Moves on to the successor; `false` while it is not in place. From then on it is prepared
+    /// without pause: a batch that does not fit may come long before the segment is full.
     pub fn roll(&mut self) -> bool {
-        let Next::Ready { file } = self.next else { return false };
+        let Next::Ready { file } = self.next else {
+            self.roll_waits = true;
+            return false;
+        };
+        self.roll_waits = false;
         self.current += 1;
         self.current_file = file;
         self.files.insert(self.current, file);
@@ -195,16 +236,22 @@ impl Segments {
         if !matches!(self.fill, Fill::Writing { .. }) {
             self.fill = Fill::Done;
         }
-        self.next = Next::Absent;
+        // Segments behind the successor are there when a power loss took the end of the log but
+        // not the names of what came after it.
+        let after = self.files.get(&(self.current + 1));
+        self.next = after.map_or(Next::Absent, |&file| Next::Ready { file });
         true
     }
 
-    /// Whether a group at `start..end` (offsets in segment `number`) must wait for a fill.
+    /// Whether a group that ends at `end` in segment `number` must wait for a fill, and since when
+    /// that is in flight.
     #[must_use]
-    pub fn blocks(&self, number: u64, end: u64) -> bool {
+    pub fn blocks(&self, number: u64, end: u64) -> Option<Nanos> {
         match self.fill {
-            Fill::Writing { from, .. } => number == self.fill_number && end > from,
-            _ => false,
+            Fill::Writing { from, since, .. } if number == self.fill_number && end > from => {
+                Some(since)
+            }
+            _ => None,
         }
     }
 
@@ -223,18 +270,20 @@ impl Segments {
     /// Submits background work that is due; `append` is the append point. One operation at a time
     /// for the current segment and one for its successor.
     pub fn step<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        self.step_fill(disk, append);
+        self.step_fill(disk, append, now);
         self.step_next(disk, append, now);
     }
 
-    fn step_fill<D: Disk>(&mut self, disk: &mut D, append: LogPos) {
+    fn step_fill<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         let Fill::Idle { filled } = self.fill else { return };
         // An idle node writes nothing: filling starts with the first append.
         if append <= self.geometry.first_group(self.current) {
             return;
         }
-        let at = self.geometry.offset(append).next_multiple_of(u64::from(BLOCK_BYTES));
-        let from = filled.max(at);
+        let start = self.current * self.geometry.segment_bytes;
+        let at = (append.0 - start).next_multiple_of(u64::from(BLOCK_BYTES));
+        // A segment filled to its last byte ends where the next begins.
+        let from = filled.max(at).min(self.geometry.segment_bytes);
         let len = (self.geometry.segment_bytes - from).min(u64::from(PREFILL_STEP_BYTES));
         if len == 0 {
             self.fill = Fill::Done;
@@ -242,13 +291,18 @@ impl Segments {
         }
         let op = DiskOp::Zero { file: self.current_file, offset: from, len: len as u32 };
         if let Ok(op) = disk.submit(op) {
-            self.fill = Fill::Writing { op, from, to: from + len };
+            self.fill = Fill::Writing { op, from, to: from + len, since: now };
         }
     }
 
     fn step_next<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         match self.next {
-            Next::Failed { at, .. } if now >= at.plus(RETRY_NANOS) => self.next = Next::Absent,
+            Next::Failed { at, renamed: Some(file), .. } if now >= at.plus(RETRY_NANOS) => {
+                self.sync_dir(disk, file, now);
+            }
+            Next::Failed { at, renamed: None, .. } if now >= at.plus(RETRY_NANOS) => {
+                self.next = Next::Absent;
+            }
             _ => {}
         }
         // Written space of a new log first: both fills at once would double what a flush waits for.
@@ -268,9 +322,9 @@ impl Segments {
         }
     }
 
-    /// Share of the current segment that has been appended to.
+    /// Share of the current segment that has been appended to, all of it when no more fits.
     fn used_share(&self, append: LogPos) -> f64 {
-        if self.geometry.number(append) > self.current {
+        if self.roll_waits || self.geometry.number(append) > self.current {
             return 1.0;
         }
         self.geometry.offset(append) as f64 / self.geometry.segment_bytes as f64
@@ -315,7 +369,7 @@ impl Segments {
         };
         if filling {
             self.on_fill(disk, completion.result);
-            self.step_fill(disk, append);
+            self.step_fill(disk, append, now);
             return None;
         }
         let mine = match self.next {
@@ -383,19 +437,15 @@ impl Segments {
             (&Next::Syncing { file, .. }, _) => self.head(disk, file, number, sequence, now),
             (&Next::Heading { file, .. }, _) => {
                 let (from, to) = (FileName::Spare(number), FileName::Segment(number));
-                self.next = match disk.submit(DiskOp::Rename { from, to }) {
-                    Ok(op) => Next::Renaming { file, op },
-                    Err(_) => Next::Failed { errno: Errno(EBUSY), at: now },
-                };
+                match disk.submit(DiskOp::Rename { from, to }) {
+                    Ok(op) => self.next = Next::Renaming { file, op },
+                    Err(_) => self.fail(disk, Errno(EBUSY), now),
+                }
             }
-            (&Next::Renaming { file, .. }, _) => {
-                self.next = match disk.submit(DiskOp::SyncDir) {
-                    Ok(op) => Next::SyncingDir { file, op },
-                    Err(_) => Next::Failed { errno: Errno(EBUSY), at: now },
-                };
-            }
+            (&Next::Renaming { file, .. }, _) => self.sync_dir(disk, file, now),
             (&Next::SyncingDir { file, .. }, _) => {
                 self.header = None;
+                self.failure = None;
                 self.next = Next::Ready { file };
             }
             _ => {}
@@ -412,28 +462,40 @@ impl Segments {
         now: Nanos,
     ) {
         let header = self.geometry.header(number, sequence, self.geometry.segment_bytes);
-        self.next = match header_block(disk, &header) {
-            Some(block) => {
-                let data = block.device_slice(0..BLOCK_BYTES);
-                self.header = Some(block);
-                match disk.submit(DiskOp::Write { file, offset: 0, data, durable: true }) {
-                    Ok(op) => Next::Heading { file, op },
-                    Err(_) => Next::Failed { errno: Errno(EBUSY), at: now },
-                }
-            }
-            None => Next::Failed { errno: Errno(ENOMEM), at: now },
+        let Some(block) = header_block(disk, &header) else {
+            return self.fail(disk, Errno(ENOMEM), now);
+        };
+        let data = block.device_slice(0..BLOCK_BYTES);
+        self.header = Some(block);
+        match disk.submit(DiskOp::Write { file, offset: 0, data, durable: true }) {
+            Ok(op) => self.next = Next::Heading { file, op },
+            Err(_) => self.fail(disk, Errno(EBUSY), now),
+        }
+    }
+
+    /// The file has its name; the name must become durable.
+    fn sync_dir<D: Disk>(&mut self, disk: &mut D, file: FileId, now: Nanos) {
+        self.next = match disk.submit(DiskOp::SyncDir) {
+            Ok(op) => Next::SyncingDir { file, op },
+            Err(_) => Next::Failed { at: now, renamed: Some(file) },
         };
     }
 
     fn fail<D: Disk>(&mut self, disk: &mut D, errno: Errno, now: Nanos) {
-        if let Next::Filling { file, .. }
-        | Next::Syncing { file, .. }
-        | Next::Heading { file, .. } = self.next
-        {
-            // The file stays as a spare and is opened again; closing cannot fail usefully.
-            let _ = disk.submit(DiskOp::Close { file });
-        }
-        self.next = Next::Failed { errno, at: now };
+        let renamed = match self.next {
+            Next::SyncingDir { file, .. } => Some(file),
+            Next::Filling { file, .. }
+            | Next::Syncing { file, .. }
+            | Next::Heading { file, .. }
+            | Next::Renaming { file, .. } => {
+                // The file stays as a spare and is opened again; closing cannot fail usefully.
+                let _ = disk.submit(DiskOp::Close { file });
+                None
+            }
+            _ => None,
+        };
+        self.failure = Some(errno);
+        self.next = Next::Failed { at: now, renamed };
     }
 
     /// When [`Segments::step`] should be called again though nothing happens.

@@ -4,14 +4,15 @@
 //! ```text
 //!   offset size field
 //!        0    4 magic          "USB1"
-//!        4    4 checksum       crc32c of bytes [8, 48)
+//!        4    4 checksum       crc32c of bytes [8, 56)
 //!        8    4 version        1
 //!       12    4 epoch          the life of the log that wrote this slot
 //!       16    8 segment_bytes  length of every segment
 //!       24    2 shard
 //!       26    6 reserved       zero
 //!       32   16 node           id of the data directory
-//!       48 4048 reserved       zero
+//!       48    8 sequence       last group of the log, durable, when the life began
+//!       56 4040 reserved       zero
 //! ```
 
 use std::mem::{offset_of, size_of};
@@ -22,7 +23,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::io::BLOCK_BYTES;
 
 /// Bytes of the fields; the rest of the block is zero.
-pub const SUPERBLOCK_BYTES: usize = 48;
+pub const SUPERBLOCK_BYTES: usize = 56;
 /// Length of the superblock file: two slots.
 pub const SUPERBLOCK_FILE_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 
@@ -40,6 +41,7 @@ struct Raw {
     shard: U16,
     reserved: [u8; 6],
     node: [u8; 16],
+    sequence: U64,
 }
 
 const _: () = assert!(size_of::<Raw>() == SUPERBLOCK_BYTES && offset_of!(Raw, node) == 32);
@@ -55,6 +57,8 @@ pub struct Superblock {
     pub shard: u16,
     /// Id of the data directory.
     pub node: [u8; 16],
+    /// The last group of the log when the life began: it and all before it were durable.
+    pub sequence: u64,
 }
 
 impl Superblock {
@@ -70,6 +74,7 @@ impl Superblock {
             shard: self.shard.into(),
             reserved: [0; 6],
             node: self.node,
+            sequence: self.sequence.into(),
         };
         raw.checksum = crc32c::crc32c(raw.as_bytes().get(8..).unwrap_or_default()).into();
         let mut bytes = [0; SUPERBLOCK_BYTES];
@@ -89,6 +94,7 @@ impl Superblock {
             segment_bytes: raw.segment_bytes.get(),
             shard: raw.shard.get(),
             node: raw.node,
+            sequence: raw.sequence.get(),
         })
     }
 
@@ -105,11 +111,13 @@ mod tests {
 
     #[test]
     fn golden_bytes_and_flips() {
-        let superblock = Superblock { epoch: 2, segment_bytes: 3, shard: 4, node: [5; 16] };
+        let superblock =
+            Superblock { epoch: 2, segment_bytes: 3, shard: 4, node: [5; 16], sequence: 6 };
         let bytes = superblock.encode();
         let mut golden = vec![0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 4];
         golden.extend([0; 6]);
         golden.extend([5; 16]);
+        golden.extend([0, 0, 0, 0, 0, 0, 0, 6]);
         assert_eq!(&bytes[..4], b"USB1");
         assert_eq!(&bytes[8..], &golden);
         assert_eq!(Superblock::decode(&bytes), Some(superblock));

@@ -169,7 +169,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log that goes on at `end` (a block boundary) after group `sequence`, all durable; no
+    /// A log that goes on in the block behind `end`, where group `sequence` ends, all durable; no
     /// store time will be earlier than `store_timestamp_ms`.
     #[must_use]
     pub fn new(
@@ -187,7 +187,7 @@ impl Log {
             open: None,
             sealed: VecDeque::new(),
             sequence_next: sequence + 1,
-            end,
+            end: next_block(end),
             ends: VecDeque::new(),
             written_end: end,
             durable_end: end,
@@ -249,7 +249,7 @@ impl Log {
     /// Whether a client waits for the device.
     #[must_use]
     pub fn durable_in_flight(&self) -> bool {
-        self.commit.durable_in_flight()
+        self.poison.is_none() && self.commit.durable_in_flight()
     }
 
     /// Groups written, their bytes, and the bytes of padding among them.
@@ -512,7 +512,7 @@ impl Log {
         let number = self.segments.geometry().number(group.start);
         let offset = start - start % u64::from(BLOCK_BYTES);
         let write_end = offset + group.data.len() as u64;
-        if self.segments.blocks(number, write_end) {
+        if self.segments.blocks(number, write_end).is_some() {
             return false;
         }
         let op =
@@ -573,10 +573,21 @@ impl Log {
 
     fn check_deadline(&mut self, now: Nanos) {
         const ETIMEDOUT: i32 = 110;
-        let deadline = u64::from(self.options.flush_deadline_ms) * 1_000_000;
-        if self.commit.oldest().is_some_and(|oldest| now >= oldest.plus(deadline)) {
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
             self.fail(Errno(ETIMEDOUT));
         }
+    }
+
+    /// When the device will have taken too long over what a group waits for: its own write, a
+    /// sync, or a fill in its way.
+    fn deadline(&self) -> Option<Nanos> {
+        let blocked = self.sealed.front().and_then(|group| {
+            let number = self.segments.geometry().number(group.start);
+            let (_, start) = self.segments.locate(group.start)?;
+            self.segments.blocks(number, start + group.data.len() as u64)
+        });
+        let nanos = u64::from(self.options.flush_deadline_ms) * 1_000_000;
+        self.commit.oldest().into_iter().chain(blocked).min().map(|oldest| oldest.plus(nanos))
     }
 
     /// After a failed write nothing is guessed: no more writes until the log is reopened.
@@ -592,11 +603,11 @@ impl Log {
         if self.poison.is_some() {
             return None;
         }
-        let gather = self.open.as_ref().filter(|open| open.entries > 0 && self.commit.has_room());
+        // With groups sealed or the pipeline full, a completion comes first.
+        let may_seal = self.sealed.is_empty() && self.commit.has_room();
+        let gather = self.open.as_ref().filter(|open| open.entries > 0 && may_seal);
         let gather = gather.map(|open| open.opened.plus(GATHER_NANOS));
-        let deadline = u64::from(self.options.flush_deadline_ms) * 1_000_000;
-        let deadline = self.commit.oldest().map(|oldest| oldest.plus(deadline));
-        gather.into_iter().chain(deadline).chain(self.segments.wake_at()).min()
+        gather.into_iter().chain(self.deadline()).chain(self.segments.wake_at()).min()
     }
 
     /// From now on everything goes to the device at once, and all of it is made durable.

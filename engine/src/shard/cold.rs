@@ -114,8 +114,14 @@ impl<E: Env> Shard<E> {
                 }
             }
             Ok(_) | Err(ENOMEM) => effects.push(refused(&read.fetch, FetchError::Busy)),
+            // One bad sector hides only the entry it is in.
+            Err(_) if read.spans.len() > 1 => {
+                let first_entry = Fetch { bytes_max: 1, ..read.fetch };
+                self.read_cold(&first_entry, now, effects);
+            }
             Err(errno) => {
-                effects.push(refused(&read.fetch, FetchError::Read { at: read.start, errno }));
+                let at = read.spans.first().map_or(read.start, |span| span.pos);
+                effects.push(refused(&read.fetch, FetchError::Read { at, errno }));
             }
         }
         while self.cold.inflight.len() < READS_INFLIGHT_MAX {
@@ -163,10 +169,12 @@ fn collect(read: &ColdRead, bytes: &Slice) -> Result<Extents, FetchError> {
             return Err(FetchError::Read { at: span.pos, errno: Errno(5) });
         }
         let span_bytes = bytes.slice(at..at + span.len);
-        let whole = take(span, &span_bytes, &wanted, true, &mut extents)
-            .map_err(|damaged| FetchError::Damaged { at: damaged.at })?;
-        if !whole || extents.bytes >= fetch.bytes_max {
-            break;
+        match take(span, &span_bytes, &wanted, true, &mut extents) {
+            Ok(true) if extents.bytes < fetch.bytes_max => {}
+            Ok(_) => break,
+            // What lies before the damage is served; the next fetch starts at it and is told.
+            Err(_) if extents.bytes > 0 => break,
+            Err(damaged) => return Err(FetchError::Damaged { at: damaged.at }),
         }
     }
     Ok(extents)

@@ -217,6 +217,8 @@ pub struct Shard<E: Env> {
     counters: Counters,
     completions: Vec<Completion>,
     stopping: bool,
+    /// The wall clock, as read in the turn that began at this time.
+    wall: (Nanos, u64),
 }
 
 impl<E: Env> Shard<E> {
@@ -251,6 +253,7 @@ impl<E: Env> Shard<E> {
             counters: Counters::default(),
             completions: Vec::new(),
             stopping: false,
+            wall: (Nanos(0), 0),
         })
     }
 

@@ -58,13 +58,18 @@ impl<E: Env> Shard<E> {
         if waiting >= WAITERS_MAX {
             return Err(ProduceError::TooManyWaiting);
         }
+        // One look at the wall clock per turn.
+        if self.wall.0 != request.gathered {
+            self.wall = (request.gathered, self.env.wall_ms());
+        }
+        let wall_ms = self.wall.1;
         let base_offset = queue.next_offset;
         let head = batch.stamped(base_offset, self.log.epoch());
         let entry = Append {
             kind,
             queue: request.queue,
             base_offset,
-            wall_ms: self.env.wall_ms(),
+            wall_ms,
             records: batch.record_count(),
             head: &head,
             rest: batch.after_stamp(),

@@ -13,7 +13,7 @@ use super::connection::{Connection, ReplyFuture};
 use super::message::append_messages;
 use super::{ClientError, Message};
 use crate::wire::limits::BATCH_BYTES_MAX;
-use crate::wire::{Entries, Entry, Fetch, KIND_DATA, Reply, Request, RequestHeader, decode_reply};
+use crate::wire::{Entries, Entry, Fetch, Kind, Reply, Request, RequestHeader, decode_reply};
 
 /// How much to fetch and how long to wait.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ impl QueueReader {
         entry: &Entry<'_>,
         messages: &mut Vec<Message>,
     ) -> Result<(), ClientError> {
-        if entry.kind != KIND_DATA {
+        if entry.kind != Kind::Data {
             return Ok(());
         }
         let base_offset = entry.base_offset;

@@ -84,7 +84,7 @@ impl<E: Env> Native<E> {
         });
         Ok(Reply::TopicDescribe(TopicDescription {
             topic: topic.id,
-            ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+            ack: topic.ack,
             flags: if topic.deep { TOPIC_DEEP_VALIDATION } else { 0 },
             name: &topic.name,
             queues: queues.collect(),
@@ -208,7 +208,7 @@ fn topic_summary(topic: &Topic) -> TopicSummary<'_> {
     TopicSummary {
         topic: topic.id,
         queues: topic.queues.len() as u16,
-        ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+        ack: topic.ack,
         name: &topic.name,
     }
 }
@@ -217,7 +217,7 @@ fn topic_metadata(topic: &Topic) -> TopicMetadata<'_> {
     TopicMetadata {
         error: None,
         topic: topic.id,
-        ack: AckLevel::from_u8(topic.ack as u8).unwrap_or(AckLevel::Durable),
+        ack: topic.ack,
         name: &topic.name,
         shards: Cow::Owned(topic.queues.iter().map(|queue| queue.shard).collect()),
     }

@@ -107,8 +107,8 @@ impl<E: Env> Native<E> {
         // far as its topic's consumers wait for.
         let ack = match (header.one_way, produce.ack) {
             (true, _) => Some(AckLevel::None),
-            (false, Some(wire::AckLevel::None)) => Some(AckLevel::Memory),
-            (false, ack) => ack.and_then(level),
+            (false, Some(AckLevel::None)) => Some(AckLevel::Memory),
+            (false, ack) => ack,
         };
         let token = if header.one_way {
             Token(u64::from(u32::MAX))
@@ -144,7 +144,7 @@ impl<E: Env> Native<E> {
         let topic = NewTopic {
             name: create.name,
             queues: create.queues,
-            ack: create.ack.and_then(level).unwrap_or(AckLevel::Durable),
+            ack: create.ack.unwrap_or(AckLevel::Durable),
             deep: create.deep_validation,
         };
         self.broker.create_topic(&topic, token, self.gathered, &mut self.answers);
@@ -189,11 +189,6 @@ impl<E: Env> Native<E> {
         }
         Flow::Keep
     }
-}
-
-/// The engine's name for a level of the wire; the numbers are the same.
-fn level(ack: wire::AckLevel) -> Option<AckLevel> {
-    AckLevel::from_u8(ack.as_u8())
 }
 
 /// Queues an error reply.

@@ -14,6 +14,8 @@ use engine::io::{
     BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output, run,
 };
 
+use nix::libc;
+
 use super::{ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
 
 /// Bytes of a reply.
@@ -63,15 +65,14 @@ impl Bare {
     /// # Errors
     /// The errno of making the file.
     pub fn durable(mut disk: RingDisk) -> Result<Self, Errno> {
-        const ENOMEM: i32 = 12;
         let name = FileName::Segment(0);
         let file = match run(&mut disk, DiskOp::Open { name, create: Some(FILE_BYTES) })? {
             Output::Opened { file, .. } => file,
-            _ => return Err(Errno(0)),
+            _ => return Err(Errno(libc::EIO)),
         };
         run(&mut disk, DiskOp::Zero { file, offset: 0, len: FILE_BYTES as u32 })?;
         run(&mut disk, DiskOp::Sync { file })?;
-        let mut block = || disk.block(GROUP_BYTES_MAX).ok_or(Errno(ENOMEM));
+        let mut block = || disk.block(GROUP_BYTES_MAX).ok_or(Errno(libc::ENOMEM));
         let open = Group { block: block()?, replies: Vec::new() };
         let spare = (0..GROUPS_INFLIGHT_MAX).map(|_| block()).collect::<Result<_, _>>()?;
         let inflight = VecDeque::new();

@@ -2,28 +2,39 @@
 //!
 //! The only file of the server that names glommio. Numbers and reasons: `engine/docs/pump.md`.
 //!
+//! glommio 0.9 parks with runnable tasks when its preempt timer fires between arming it and the
+//! first task queue (`run_task_queues` then says "nothing ran"). With a timer of 500 us this
+//! stalled a reactor within seconds on a busy machine: that was the lost wake-up. Therefore the
+//! timer is long ([`PREEMPT`]), the pump never relies on it, and a heartbeat ends such a park.
+//!
 //! Invariants: between `arm_sleep` and the read of the ring's eventfd nothing is reaped, so no
-//! wake-up can be consumed unseen; a spinning pump gives glommio a turn whenever its preempt
-//! timer has fired (at most `PREEMPT` apart); nothing ticks while the reactor sleeps.
+//! wake-up can be consumed unseen; a pump that does not sleep gives glommio a turn every
+//! [`TURN_NANOS`]; a sleeping reactor wakes for nothing but its heartbeat.
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::fs::File;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
+use engine::io::Nanos;
 use engine::io::ring::Ring;
 use engine::io::ring::env::monotonic;
-use engine::io::{Errno, Nanos};
 use glommio::io::BufferedFile;
 use glommio::{
-    CpuSet, ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement, executor,
+    CpuSet, ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement, spawn_local,
 };
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::pump::{Next, Pump};
 use super::{ReactorError, Service, WaitMode};
 
-/// glommio looks at its own rings this often while the pump is busy (its default of 100 ms
-/// starves every timer and file of the executor).
-const PREEMPT: Duration = Duration::from_micros(500);
+/// Long enough that it never fires before the first task queue has run, short of a pause of the
+/// whole machine. Queues of background work say `Latency::Matters` for a shorter one.
+const PREEMPT: Duration = Duration::from_millis(100);
+/// The end of a park that should not have been.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How often glommio has its turn while the pump does not sleep.
+const TURN_NANOS: u64 = 1_000_000;
 /// Registered three times over against RLIMIT_MEMLOCK; the hot path does not use it.
 const IO_MEMORY_BYTES: usize = 256 << 10;
 const RING_DEPTH: usize = 1024;
@@ -75,77 +86,119 @@ pub(super) async fn drive<S: Service>(
     pump: &mut Pump<S>,
     mode: WaitMode,
 ) -> Result<(), ReactorError> {
-    let sleeper = Sleeper::new(&pump.ring)?;
+    let heartbeat = spawn_local(heartbeat(timer()?));
+    let mut waits = Waits::new(&pump.ring)?;
     let result = loop {
         if let Some(errno) = pump.ring.failure() {
             break Err(ReactorError::Ring(errno));
         }
-        match pump.turn() {
+        let turned = match pump.turn() {
             Next::Stopped => break Ok(()),
-            Next::Again => executor().yield_if_needed().await,
+            Next::Again => waits.turn_if_due().await,
             Next::Wait { durable, until } => match mode {
-                WaitMode::Poll => spin(&pump.ring, durable, until).await,
-                WaitMode::Hybrid if durable => spin(&pump.ring, durable, until).await,
-                WaitMode::Sleep | WaitMode::Hybrid => {
-                    if let Err(error) = sleeper.sleep(&pump.ring, until).await {
-                        break Err(error);
-                    }
-                    executor().yield_if_needed().await;
-                }
+                WaitMode::Hybrid if !durable => waits.sleep(&pump.ring, until).await,
+                WaitMode::Sleep => waits.sleep(&pump.ring, until).await,
+                WaitMode::Hybrid | WaitMode::Poll => waits.spin(&pump.ring, durable, until).await,
             },
+        };
+        if let Err(error) = turned {
+            break Err(error);
         }
     };
-    sleeper.close().await;
+    heartbeat.cancel().await;
+    waits.close().await;
     result
 }
 
-/// Looks until something happens. User space only, unless a durable write is in flight: then the
-/// CPU is yielded between looks, because the kernel worker that ends the write may need it.
-async fn spin(ring: &Ring, durable: bool, until: Option<Nanos>) {
-    let mut spins = 0u32;
-    while !ring.has_completions() {
-        if durable {
-            let _ = nix::sched::sched_yield();
-        } else {
-            std::hint::spin_loop();
-        }
-        spins = spins.wrapping_add(1);
-        if spins.is_multiple_of(SPINS_PER_CLOCK) && until.is_some_and(|at| at <= monotonic()) {
-            return;
-        }
-        executor().yield_if_needed().await;
-    }
+fn timer() -> Result<BufferedFile, ReactorError> {
+    let start = |e: nix::Error| ReactorError::Start(e.into());
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC).map_err(start)?;
+    let period = Expiration::Interval(HEARTBEAT.into());
+    timer.set(period, TimerSetTimeFlags::empty()).map_err(start)?;
+    Ok(glommio_file(timer.into()))
 }
 
-/// Sleeping through glommio: a read of our ring's eventfd on glommio's ring.
-struct Sleeper {
+/// Each beat makes glommio look at its task queues again.
+async fn heartbeat(timer: BufferedFile) {
+    while timer.read_at(0, 8).await.is_ok() {}
+}
+
+/// A descriptor glommio may read; it closes it.
+fn glommio_file(fd: OwnedFd) -> BufferedFile {
+    // SAFETY: a descriptor of our own, given away here.
+    unsafe { BufferedFile::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// The three ways to wait for the ring.
+struct Waits {
+    /// The ring's eventfd: a read of it on glommio's ring is how the reactor sleeps.
     eventfd: BufferedFile,
+    /// A read of it ends at once: glommio's turn.
+    null: BufferedFile,
+    turn_at: Nanos,
 }
 
-impl Sleeper {
+impl Waits {
     fn new(ring: &Ring) -> Result<Self, ReactorError> {
-        let fd = ring
-            .eventfd()
-            .try_clone_to_owned()
-            .map_err(|e| ReactorError::Ring(Errno(e.raw_os_error().unwrap_or(0))))?;
-        // SAFETY: a descriptor of our own, given away here; the file closes it.
-        let eventfd = unsafe { BufferedFile::from_raw_fd(fd.into_raw_fd()) };
-        Ok(Self { eventfd })
+        let eventfd = glommio_file(ring.eventfd().try_clone_to_owned()?);
+        let null = glommio_file(File::open("/dev/null")?.into());
+        Ok(Self { eventfd, null, turn_at: monotonic().plus(TURN_NANOS) })
     }
 
-    async fn sleep(&self, ring: &Ring, until: Option<Nanos>) -> Result<(), ReactorError> {
+    /// Sleeps until something completes on the ring, or `until`.
+    async fn sleep(&mut self, ring: &Ring, until: Option<Nanos>) -> Result<(), ReactorError> {
         if let Some(at) = until {
             ring.wake_at(at);
         }
-        if ring.arm_sleep() {
-            let read = self.eventfd.read_at(0, 8).await;
-            ring.disarm_sleep();
-            read.map_err(|e| ReactorError::Runtime(e.to_string()))?;
+        if !ring.arm_sleep() {
+            return self.turn_if_due().await;
+        }
+        let read = self.eventfd.read_at(0, 8).await;
+        ring.disarm_sleep();
+        read.map_err(|e| ReactorError::Runtime(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Looks until something happens. User space only, unless a durable write is in flight: then
+    /// the CPU is yielded between looks, because the kernel worker that ends the write on a
+    /// device without FUA may need it.
+    async fn spin(
+        &mut self,
+        ring: &Ring,
+        durable: bool,
+        until: Option<Nanos>,
+    ) -> Result<(), ReactorError> {
+        let mut spins = 0u32;
+        while !ring.has_completions() {
+            if durable {
+                let _ = nix::sched::sched_yield();
+            } else {
+                std::hint::spin_loop();
+            }
+            spins = spins.wrapping_add(1);
+            if spins.is_multiple_of(SPINS_PER_CLOCK) {
+                if until.is_some_and(|at| at <= monotonic()) {
+                    break;
+                }
+                self.turn_if_due().await?;
+            }
         }
         Ok(())
     }
 
+    /// Lets glommio look at its rings and run its other tasks, once per [`TURN_NANOS`]. Only a
+    /// task that waits makes it do so: yielding alone does not.
+    async fn turn_if_due(&mut self) -> Result<(), ReactorError> {
+        if monotonic() < self.turn_at {
+            return Ok(());
+        }
+        let read = self.null.read_at(0, 1).await;
+        self.turn_at = monotonic().plus(TURN_NANOS);
+        read.map(drop).map_err(|e| ReactorError::Runtime(e.to_string()))
+    }
+
     async fn close(self) {
         let _ = self.eventfd.close().await;
+        let _ = self.null.close().await;
     }
 }

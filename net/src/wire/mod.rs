@@ -31,7 +31,7 @@ mod proptests;
 
 #[cfg(test)]
 pub(crate) use entries::write_entry;
-pub use entries::{ENTRY_HEADER_BYTES, Entries, Entry, EntryError, KIND_DATA};
+pub use entries::{ENTRY_HEADER_BYTES, Entries, Entry, EntryError, Kind};
 pub use error::{DecodeError, EncodeError, ErrorCode};
 pub use frame::{ReplyHeader, RequestHeader, frame_length, peek_reply, peek_request};
 pub use names::{Names, check_topic_name};

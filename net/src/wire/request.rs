@@ -4,6 +4,7 @@ use super::cursor::{Cursor, malformed};
 use super::frame::read_request_head;
 use super::limits::{BATCH_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX};
 use super::request_format::{FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicCreateTail};
+use super::vocabulary::ack_choice;
 use super::{
     AckLevel, DecodeError, ListKind, MAGIC, Names, Operation, RequestHeader, STATS_PER_SHARD,
     TOPIC_DEEP_VALIDATION, check_topic_name,
@@ -201,7 +202,7 @@ fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
     Ok(TopicCreate {
         name,
         queues: tail.queues.get(),
-        ack: AckLevel::choice(tail.ack)?,
+        ack: ack_choice(tail.ack)?,
         deep_validation: tail.flags & TOPIC_DEEP_VALIDATION != 0,
     })
 }
@@ -219,7 +220,7 @@ fn produce(mut body: Cursor<'_>) -> Result<Produce<'_>, DecodeError> {
     Ok(Produce {
         topic: head.topic.get(),
         queue: head.queue.get(),
-        ack: AckLevel::choice(head.ack)?,
+        ack: ack_choice(head.ack)?,
         batch,
     })
 }

@@ -11,6 +11,7 @@ use super::limits::{
 use super::request_format::{
     FetchBody, HelloHead, ListOffsetsBody, PRODUCE_HEAD_BYTES, ProduceHead, TopicCreateTail,
 };
+use super::vocabulary::ack_choice_byte;
 use super::{
     AckLevel, EncodeError, Fetch, Hello, ListOffsets, MAGIC, Names, Operation, Request,
     RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TopicCreate, check_topic_name,
@@ -58,7 +59,7 @@ pub fn encode_produce_header(
     let head = ProduceHead {
         topic: U32::new(topic),
         queue: U16::new(queue),
-        ack: AckLevel::choice_byte(ack),
+        ack: ack_choice_byte(ack),
         reserved: 0,
     };
     out.extend_from_slice(head.as_bytes());
@@ -114,7 +115,7 @@ fn put_topic_create(out: &mut Vec<u8>, topic: &TopicCreate<'_>) -> Result<(), En
     put_topic_name(out, topic.name)?;
     let tail = TopicCreateTail {
         queues: U16::new(topic.queues),
-        ack: AckLevel::choice_byte(topic.ack),
+        ack: ack_choice_byte(topic.ack),
         flags: if topic.deep_validation { TOPIC_DEEP_VALIDATION } else { 0 },
     };
     out.extend_from_slice(tail.as_bytes());

@@ -85,63 +85,20 @@ impl Operation {
     }
 }
 
-/// When a produced batch counts as accepted, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum AckLevel {
-    /// Nothing is promised; a reply, if one is wanted, is sent when the batch was taken.
-    None = 0,
-    /// It is in the shard's open group: lost with the process.
-    Memory = 1,
-    /// Its device write completed: survives the process.
-    Written = 2,
-    /// It and everything before it is on stable media: survives power loss.
-    Durable = 3,
+pub use engine::level::AckLevel;
+
+/// Reads the byte of a request, where 255 leaves the choice to the default: `Ok(None)`.
+pub(super) fn ack_choice(ack: u8) -> Result<Option<AckLevel>, super::DecodeError> {
+    match (ack, AckLevel::from_u8(ack)) {
+        (ACK_DEFAULT, _) => Ok(None),
+        (_, Some(level)) => Ok(Some(level)),
+        _ => Err(super::DecodeError::InvalidArgument { what: "ack level" }),
+    }
 }
 
-impl AckLevel {
-    /// The level with this number.
-    #[must_use]
-    pub const fn from_u8(ack: u8) -> Option<Self> {
-        match ack {
-            0 => Some(Self::None),
-            1 => Some(Self::Memory),
-            2 => Some(Self::Written),
-            3 => Some(Self::Durable),
-            _ => None,
-        }
-    }
-
-    /// Its number on the wire.
-    #[must_use]
-    pub const fn as_u8(self) -> u8 {
-        self as u8
-    }
-
-    /// Its stable name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Memory => "memory",
-            Self::Written => "written",
-            Self::Durable => "durable",
-        }
-    }
-
-    /// Reads the byte of a request, where 255 leaves the choice to the default: `Ok(None)`.
-    pub(super) fn choice(ack: u8) -> Result<Option<Self>, super::DecodeError> {
-        match (ack, Self::from_u8(ack)) {
-            (ACK_DEFAULT, _) => Ok(None),
-            (_, Some(level)) => Ok(Some(level)),
-            _ => Err(super::DecodeError::InvalidArgument { what: "ack level" }),
-        }
-    }
-
-    /// The byte of a request: the level, or 255 for the default.
-    pub(super) fn choice_byte(choice: Option<Self>) -> u8 {
-        choice.map_or(ACK_DEFAULT, Self::as_u8)
-    }
+/// The byte of a request: the level, or 255 for the default.
+pub(super) fn ack_choice_byte(choice: Option<AckLevel>) -> u8 {
+    choice.map_or(ACK_DEFAULT, AckLevel::as_u8)
 }
 
 /// Which offset a [`ListOffsets`](super::ListOffsets) asks for.
@@ -257,8 +214,8 @@ mod tests {
             assert_eq!((stage.as_u8(), Stage::from_u8(number)), (number, Some(stage)));
         }
         for ack in 0..=255 {
-            match AckLevel::choice(ack) {
-                Ok(choice) => assert_eq!(AckLevel::choice_byte(choice), ack),
+            match ack_choice(ack) {
+                Ok(choice) => assert_eq!(ack_choice_byte(choice), ack),
                 Err(_) => assert!((4..255).contains(&ack)),
             }
         }

@@ -144,6 +144,7 @@ impl RingDisk {
     fn advance(&mut self) {
         loop {
             let Some((slot, result)) = self.inbox.0.borrow_mut().pop_front() else { return };
+            self.ring.delivered(1);
             let Some(place) = self.slots.get_mut(slot as usize) else { continue };
             let Some(pending) = place else { continue };
             match pending.op.step(result, &self.shared) {

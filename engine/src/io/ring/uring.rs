@@ -113,6 +113,8 @@ pub struct Ring {
     disks: RefCell<Vec<Rc<Inbox>>>,
     timer_at: Cell<Option<Nanos>>,
     timer_spec: Cell<Timespec>,
+    /// Reaped, but not yet taken by its owner.
+    undelivered: Cell<usize>,
     failed: Cell<Option<Errno>>,
     enters: Cell<u64>,
     deferred: bool,
@@ -147,6 +149,7 @@ impl Ring {
             disks: RefCell::default(),
             timer_at: Cell::new(None),
             timer_spec: Cell::new(Timespec::new()),
+            undelivered: Cell::new(0),
             failed: Cell::new(None),
             enters: Cell::new(0),
             deferred,
@@ -281,10 +284,13 @@ impl Ring {
         }
     }
 
-    /// Whether `reap` would find anything: three loads from shared memory.
+    /// Whether anything waits to be reaped or, reaped on somebody else's behalf, to be taken: a
+    /// few loads from shared memory.
     #[must_use]
     pub fn has_completions(&self) -> bool {
-        !self.uring.borrow_mut().completion().is_empty() || self.kernel_has_more()
+        self.undelivered.get() > 0
+            || !self.uring.borrow_mut().completion().is_empty()
+            || self.kernel_has_more()
     }
 
     fn kernel_has_more(&self) -> bool {
@@ -304,7 +310,14 @@ impl Ring {
 
     /// Moves the readiness reports reaped so far to `out`.
     pub fn take_ready(&self, out: &mut Vec<Ready>) {
-        out.append(&mut self.ready.borrow_mut());
+        let mut ready = self.ready.borrow_mut();
+        self.delivered(ready.len());
+        out.append(&mut ready);
+    }
+
+    /// An owner has taken so many of its completions.
+    pub(super) fn delivered(&self, count: usize) {
+        self.undelivered.set(self.undelivered.get() - count);
     }
 
     /// The eventfd a sleeper reads (8 bytes, blocking).
@@ -325,7 +338,9 @@ impl Ring {
         self.uring.borrow_mut().completion().enable_eventfd();
         fence(Ordering::SeqCst);
         self.enter(0, EnterFlags::GETEVENTS);
-        let idle = self.reap() == 0 && self.failed.get().is_none();
+        // Also what a disk has reaped for somebody who had his turn before it.
+        let reaped = self.reap() > 0 || self.undelivered.get() > 0;
+        let idle = !reaped && self.failed.get().is_none();
         if !idle {
             self.disarm_sleep();
         }
@@ -371,17 +386,16 @@ impl Ring {
     fn route(&self, entry: &cqueue::Entry) {
         let result = entry.result();
         match Owner::decode(entry.user_data()) {
-            Owner::Poll(token) => self.ready.borrow_mut().push(Ready {
-                token,
-                result: if result < 0 {
-                    Err(Errno(-result))
-                } else {
-                    Ok(PollEvents(result as u32))
-                },
-                more: cqueue::more(entry.flags()),
-            }),
+            Owner::Poll(token) => {
+                let result =
+                    if result < 0 { Err(Errno(-result)) } else { Ok(PollEvents(result as u32)) };
+                let more = cqueue::more(entry.flags());
+                self.undelivered.set(self.undelivered.get() + 1);
+                self.ready.borrow_mut().push(Ready { token, result, more });
+            }
             Owner::Disk { disk, slot } => {
                 if let Some(inbox) = self.disks.borrow().get(usize::from(disk)) {
+                    self.undelivered.set(self.undelivered.get() + 1);
                     inbox.0.borrow_mut().push_back((slot, result));
                 }
             }

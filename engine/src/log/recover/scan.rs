@@ -39,11 +39,18 @@ pub(super) struct Scan<'a> {
     sequence: u64,
     epoch: u32,
     watermark: LogPos,
+    /// The last group that the newest life found when it began.
+    found_before: u64,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(geometry: Geometry, files: &'a BTreeMap<u64, FileId>) -> Self {
-        Self { geometry, files, read: None, sequence: 0, epoch: 0, watermark: LogPos(0) }
+    pub(super) fn new(
+        geometry: Geometry,
+        found_before: u64,
+        files: &'a BTreeMap<u64, FileId>,
+    ) -> Self {
+        let watermark = LogPos(0);
+        Self { geometry, files, read: None, sequence: 0, epoch: 0, watermark, found_before }
     }
 
     /// Walks to the end of the log and makes sure that it is one.
@@ -53,11 +60,14 @@ impl<'a> Scan<'a> {
         visit: &mut impl FnMut(&Found<'_>),
     ) -> Result<Tail, OpenError> {
         let Some((&first, _)) = self.files.first_key_value() else {
+            if self.found_before > 0 {
+                return Err(OpenError::Damaged { at: LogPos(0), what: "all segments are gone" });
+            }
             return Ok(Tail { end: None, sequence: 0, watermark: self.watermark });
         };
         let mut end = self.geometry.first_group(first);
         loop {
-            let rolled = self.geometry.first_group(self.segment_of(end) + 1);
+            let rolled = self.geometry.first_group(self.geometry.number_before(end) + 1);
             let mut next = None;
             for candidate in [end, next_block(end), rolled] {
                 next = self.group_at(disk, candidate, visit)?;
@@ -70,13 +80,12 @@ impl<'a> Scan<'a> {
                 None => break,
             }
         }
+        if self.sequence < self.found_before {
+            let what = "a group is missing that was found when the log was last opened";
+            return Err(OpenError::Damaged { at: end, what });
+        }
         self.look_beyond(disk, end)?;
         Ok(Tail { end: Some(end), sequence: self.sequence, watermark: self.watermark })
-    }
-
-    /// The segment of an end position: a group that fills its segment ends where the next begins.
-    fn segment_of(&self, end: LogPos) -> u64 {
-        self.geometry.number(LogPos(end.0.saturating_sub(1)))
     }
 
     /// Reads the group at `pos` if it is the next one and intact; returns its end.
@@ -91,10 +100,12 @@ impl<'a> Scan<'a> {
         let expected = header.sequence == self.sequence + 1
             && header.position == pos
             && header.shard == self.geometry.shard
-            && (self.epoch..=self.geometry.epoch).contains(&header.epoch);
+            && header.epoch >= self.epoch
+            && !self.is_leftover(&header);
         if !expected {
             return Ok(None);
         }
+        self.check_life(&header)?;
         let Some(bytes) = self.bytes(disk, pos, header.length_bytes)? else { return Ok(None) };
         if !is_intact(&bytes, &header) {
             return Ok(None);
@@ -145,6 +156,21 @@ impl<'a> Scan<'a> {
         Ok(Some(slice))
     }
 
+    /// Whether the newest life began without this group of an earlier one.
+    fn is_leftover(&self, header: &GroupHeader) -> bool {
+        header.epoch < self.geometry.epoch && header.sequence > self.found_before
+    }
+
+    /// A life is in the superblock before its first group: a group of a later one proves that the
+    /// newest slot is damaged.
+    fn check_life(&self, header: &GroupHeader) -> Result<(), OpenError> {
+        if header.epoch > self.geometry.epoch {
+            let what = "a group is of a later life than the superblock";
+            return Err(OpenError::Damaged { at: header.position, what });
+        }
+        Ok(())
+    }
+
     /// A group beyond the end that was cut when the end was already durable proves damage.
     fn look_beyond<D: Disk>(&mut self, disk: &mut D, end: LogPos) -> Result<(), OpenError> {
         let mut pos = LogPos(end.0.next_multiple_of(8));
@@ -154,8 +180,7 @@ impl<'a> Scan<'a> {
             let left = self.geometry.segment_bytes - self.geometry.offset(pos);
             let len = left.min(u64::from(READ_BYTES)) as u32;
             let Some(bytes) = self.bytes(disk, pos, len)? else { break };
-            // Group headers start at multiples of 8; a header over the edge of two reads starts
-            // a group whose successors are found instead.
+            // Group headers start at multiples of 8.
             for (at, word) in bytes.chunks_exact(8).enumerate() {
                 if word.first_chunk() != Some(b"UGR1") {
                     continue;
@@ -164,21 +189,28 @@ impl<'a> Scan<'a> {
                     continue;
                 };
                 let here = pos.plus(at as u64 * 8);
-                let later = header.sequence > self.sequence && header.epoch >= self.epoch;
-                if header.position == here && later && header.watermark > end {
+                let ours = header.position == here && header.shard == self.geometry.shard;
+                if !ours || header.sequence <= self.sequence {
+                    continue;
+                }
+                self.check_life(&header)?;
+                if header.epoch >= self.epoch && header.watermark > end {
                     return Err(OpenError::Damaged {
                         at: end,
                         what: "a group is missing that was durable when a later one was written",
                     });
                 }
             }
-            pos = pos.plus(u64::from(len));
+            // A header may lie over the edge of two reads.
+            let overlap = if u64::from(len) < left { GROUP_HEADER_BYTES - 8 } else { 0 };
+            pos = pos.plus(u64::from(len - overlap));
         }
         Ok(())
     }
 }
 
-/// Whether the entries verify and fill the group exactly.
+/// Whether the entries verify, are of the header's life (sectors of two lives can make up a group
+/// that nobody wrote), and fill the group exactly.
 fn is_intact(bytes: &[u8], header: &GroupHeader) -> bool {
     let mut at = GROUP_HEADER_BYTES as usize;
     for _ in 0..header.entries {
@@ -186,7 +218,8 @@ fn is_intact(bytes: &[u8], header: &GroupHeader) -> bool {
         let Some(entry) = EntryHeader::decode(rest) else { return false };
         let here = Handle::new(header.shard as u8, header.position.plus(at as u64));
         let Some(batch) = entry.batch_of(rest) else { return false };
-        if entry.handle != here || BatchRef::parse(batch, u32::MAX).is_err() {
+        let same_life = |batch: BatchRef<'_>| batch.leader_epoch() == header.epoch;
+        if entry.handle != here || !BatchRef::parse(batch, u32::MAX).is_ok_and(same_life) {
             return false;
         }
         at += entry.entry_bytes() as usize;

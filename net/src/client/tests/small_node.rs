@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::peer::{Frame, Peer};
 use crate::wire::limits::BATCH_BYTES_MAX;
 use crate::wire::{
-    AckLevel, Entry, ErrorCode, ErrorReply, Fetch, FetchReply, KIND_DATA, ListKind, OffsetReply,
+    AckLevel, Entry, ErrorCode, ErrorReply, Fetch, FetchReply, Kind, ListKind, OffsetReply,
     Operation, Produce, Reply, Request, Timings, TopicMetadata, write_entry,
 };
 
@@ -145,12 +145,11 @@ fn append(state: &mut State, produce: &Produce<'_>) -> Reply<'static> {
     let mut stamped = produce.batch.to_vec();
     stamp(stamped.first_chunk_mut::<STAMPED_BYTES>().unwrap(), base_offset, 4);
     let entry = Entry {
-        kind: KIND_DATA,
-        flags: 0,
+        kind: Kind::Data,
         queue: u32::from(produce.queue),
         base_offset,
         store_timestamp_ms: 1_000 + base_offset,
-        handle: base_offset,
+        handle: engine::log::position::Handle(base_offset),
         batch: &stamped,
     };
     let mut bytes = vec![];

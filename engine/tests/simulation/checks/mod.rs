@@ -1,0 +1,21 @@
+//! What must hold, one rule a file. Each returns the first contradiction in words.
+
+pub(crate) mod acked_is_there;
+pub(crate) mod answered_once;
+pub(crate) mod liveness;
+pub(crate) mod nothing_half;
+pub(crate) mod order;
+pub(crate) mod topics;
+pub(crate) mod visible;
+
+use crate::history::History;
+use crate::survey::Survey;
+
+/// All rules about what a restart found.
+pub(crate) fn after_restart(history: &History, survey: &Survey) -> Result<(), String> {
+    topics::check(history, survey)?;
+    nothing_half::check(history, survey)?;
+    order::check(history, survey)?;
+    acked_is_there::check(history, survey)?;
+    visible::check(history, survey)
+}

@@ -1,0 +1,188 @@
+//! What was asked and what was answered, over all lives of a node.
+//!
+//! At a crash, promises become debts: [`History::crash`] moves whatever must survive it into
+//! `owed`, which the checkers compare with what a restart finds. What a restart has found is owed
+//! for ever after: consumers may have seen it.
+
+use std::collections::BTreeMap;
+
+use engine::broker::{Answers, TopicAnswer};
+use engine::level::AckLevel;
+use engine::shard::{Effect, Fetched, ProduceError};
+
+use crate::payload::{Shape, token_of};
+use crate::survey::{Survey, entries};
+
+/// A topic's id and the number of a queue.
+pub(crate) type Queue = (u32, u16);
+/// First offset of a batch -> its token.
+pub(crate) type Offsets = BTreeMap<u64, u64>;
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crash {
+    /// The device loses what it has not been told to keep.
+    Power,
+    /// The process dies; what completed stays.
+    Kill,
+}
+
+impl Crash {
+    /// The weakest level that survives it.
+    pub(crate) fn survivor(self) -> AckLevel {
+        match self {
+            Self::Power => AckLevel::Durable,
+            Self::Kill => AckLevel::Written,
+        }
+    }
+}
+
+/// A batch that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) shape: Shape,
+    pub(crate) queue: Queue,
+    pub(crate) ack: AckLevel,
+    pub(crate) life: u32,
+    pub(crate) answers: Vec<Result<u64, ProduceError>>,
+}
+
+/// A topic somebody asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicAsked {
+    pub(crate) name: String,
+    pub(crate) queues: u16,
+    pub(crate) ack: AckLevel,
+    pub(crate) id: Option<u32>,
+    pub(crate) delete_asked: bool,
+    pub(crate) deleted: bool,
+}
+
+/// Requests other than produces that were made in this life.
+#[derive(Clone, Debug)]
+pub(crate) enum Other {
+    Create(usize),
+    Delete(usize),
+    Fetch(Queue),
+}
+
+/// Everything that happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) life: u32,
+    pub(crate) sent: BTreeMap<u64, Sent>,
+    pub(crate) topics: Vec<TopicAsked>,
+    /// Requests of this life and how often each was answered.
+    pub(crate) others: BTreeMap<u64, (Other, u32)>,
+    /// What consumers were given in this life.
+    pub(crate) seen: BTreeMap<Queue, Offsets>,
+    /// What must be found after the crash: acknowledged, or found before.
+    pub(crate) owed: BTreeMap<Queue, Offsets>,
+    /// What must be found because a consumer saw it.
+    pub(crate) owed_seen: BTreeMap<Queue, Offsets>,
+    /// A contradiction noticed while things happened.
+    pub(crate) fault: Option<String>,
+    next_token: u64,
+}
+
+impl History {
+    pub(crate) fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// The topic with this id.
+    pub(crate) fn topic(&self, id: u32) -> Option<&TopicAsked> {
+        self.topics.iter().find(|topic| topic.id == Some(id))
+    }
+
+    /// Takes the answers of a turn.
+    pub(crate) fn take(&mut self, answers: &mut Answers) {
+        for effect in answers.effects.drain(..) {
+            match effect {
+                Effect::Produced { token, result, .. } => match self.sent.get_mut(&token.0) {
+                    Some(sent) => sent.answers.push(result),
+                    None => self.fault = Some(format!("an answer to nobody: {token:?} {result:?}")),
+                },
+                Effect::Fetched { token, result, .. } => {
+                    let Some((Other::Fetch(queue), answers)) = self.others.get_mut(&token.0) else {
+                        self.fault = Some(format!("a fetch nobody made: {token:?}"));
+                        continue;
+                    };
+                    *answers += 1;
+                    let queue = *queue;
+                    if let Ok(fetched) = result {
+                        self.see(queue, &fetched);
+                    }
+                }
+            }
+        }
+        for answer in answers.topics.drain(..) {
+            let (token, created, ok) = match answer {
+                TopicAnswer::Created { token, result } => {
+                    (token, result.as_ref().ok().copied(), result.is_ok())
+                }
+                TopicAnswer::Deleted { token, result } => (token, None, result.is_ok()),
+            };
+            match self.others.get_mut(&token.0) {
+                Some((Other::Create(topic), answers)) => {
+                    *answers += 1;
+                    self.topics[*topic].id = created;
+                }
+                Some((Other::Delete(topic), answers)) => {
+                    *answers += 1;
+                    self.topics[*topic].deleted |= ok;
+                }
+                _ => self.fault = Some(format!("a topic answer to nobody: {token:?}")),
+            }
+        }
+    }
+
+    fn see(&mut self, queue: Queue, fetched: &Fetched) {
+        for entry in entries(fetched) {
+            let Some(token) = token_of(&entry.batch) else {
+                self.fault = Some(format!("a consumer of {queue:?} was given {entry:?}"));
+                return;
+            };
+            let before = self.seen.entry(queue).or_default().insert(entry.base_offset, token);
+            if before.is_some_and(|before| before != token) {
+                let offset = entry.base_offset;
+                self.fault =
+                    Some(format!("offset {offset} of {queue:?} was {before:?}, now {token}"));
+            }
+        }
+    }
+
+    /// The node dies: what was promised is owed now.
+    pub(crate) fn crash(&mut self, crash: Crash) {
+        let level = crash.survivor();
+        for (token, sent) in &self.sent {
+            if sent.life == self.life
+                && sent.ack >= level
+                && let Some(Ok(offset)) = sent.answers.first()
+            {
+                self.owed.entry(sent.queue).or_default().insert(*offset, *token);
+            }
+        }
+        for (queue, offsets) in std::mem::take(&mut self.seen) {
+            let ack =
+                self.topics.iter().find(|topic| topic.id == Some(queue.0)).map(|topic| topic.ack);
+            if ack.is_some_and(|ack| ack.visibility() >= level) {
+                self.owed_seen.entry(queue).or_default().extend(offsets);
+            }
+        }
+        self.others.clear();
+        self.life += 1;
+    }
+
+    /// A restart found this, and has made it durable.
+    pub(crate) fn found(&mut self, survey: &Survey) {
+        for topic in &mut self.topics {
+            // The id of a topic whose answer was lost in the crash.
+            topic.id = topic.id.or(survey.id(&topic.name));
+            topic.deleted |= topic.delete_asked && survey.id(&topic.name).is_none();
+        }
+        self.owed_seen.clear();
+        self.owed = survey.offsets();
+    }
+}

@@ -1,0 +1,281 @@
+//! One life of a broker on simulated machines, one per shard, which outlive it.
+//!
+//! The pump's contract, kept exactly: requests, then one turn, then the disks are flushed and the
+//! answers taken.
+
+use engine::broker::{Answers, Broker, NewTopic};
+use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
+use engine::io::{Disk, Env, Nanos};
+use engine::level::AckLevel;
+use engine::log::recover::{OpenError, OpenOptions};
+use engine::log::writer::WriterOptions;
+use engine::shard::turn::{TurnClock, TurnEnd};
+use engine::shard::{Effect, Fetch, FetchError, Token};
+use engine::stage::Timings;
+
+use crate::history::{History, Other, Queue, Sent, TopicAsked};
+use crate::payload::Shape;
+use crate::survey::{Entry, Survey, TopicFound, entries};
+
+/// A machine lent to a broker: it is still there when the broker is gone.
+#[derive(Debug)]
+pub(crate) struct Lent<'a>(&'a mut SimEnv);
+
+impl Env for Lent<'_> {
+    type Disk = SimDisk;
+
+    fn disk(&mut self) -> &mut SimDisk {
+        self.0.disk()
+    }
+
+    fn now(&self) -> Nanos {
+        self.0.now()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.0.wall_ms()
+    }
+
+    fn random(&mut self) -> u64 {
+        self.0.random()
+    }
+}
+
+/// How logs are opened in simulations.
+pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOptions {
+    OpenOptions {
+        shard: 0,
+        node: [7; 16],
+        segment_bytes,
+        writer: WriterOptions {
+            groups_inflight_max,
+            tail_continuation: true,
+            flush_deadline_ms: 2000,
+        },
+    }
+}
+
+/// The machines of a node, on one clock.
+pub(crate) struct Machines(pub(crate) Vec<SimEnv>);
+
+impl Machines {
+    pub(crate) fn start(images: &[CrashImage], config: Config, seed: u64) -> Self {
+        let clock = Clock::default();
+        let envs = images.iter().zip(seed..).map(|(image, seed)| {
+            let mut env = SimEnv::from_image(image, config, seed);
+            env.disk().set_clock(clock.clone());
+            env
+        });
+        Self(envs.collect())
+    }
+
+    pub(crate) fn crashed(&self) -> bool {
+        self.0.iter().any(|env| env.sim().crashed())
+    }
+
+    /// What is left when all machines stop now.
+    pub(crate) fn images<'p>(&self, policy: impl Fn(u64) -> CrashPolicy<'p>) -> Vec<CrashImage> {
+        (0..).zip(&self.0).map(|(shard, env)| env.sim().crash(policy(shard))).collect()
+    }
+
+    /// After the process was killed: the device finishes what it was given, and a crash that was
+    /// planned for later does not come.
+    pub(crate) fn drain(&mut self) {
+        let mut out = Vec::new();
+        for env in &mut self.0 {
+            env.disk().crash_at(u64::MAX);
+            while env.advance_to_next() {
+                env.disk().complete(&mut out);
+            }
+        }
+    }
+}
+
+/// A running broker.
+pub(crate) struct Node<'a> {
+    pub(crate) broker: Broker<Lent<'a>>,
+    answers: Answers,
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn boot(
+        machines: &'a mut Machines,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let broker = Broker::open(machines.0.iter_mut().map(Lent), options)?;
+        Ok(Self { broker, answers: Answers::default() })
+    }
+
+    pub(crate) fn disk(&mut self, shard: usize) -> &mut SimDisk {
+        self.broker.shards()[shard].env().disk()
+    }
+
+    pub(crate) fn now(&mut self) -> Nanos {
+        self.disk(0).clock().now()
+    }
+
+    pub(crate) fn crashed(&mut self) -> bool {
+        self.broker.shards().iter_mut().any(|shard| shard.env().disk().crashed())
+    }
+
+    pub(crate) fn advance(&mut self, nanos: u64) {
+        self.disk(0).clock().advance(nanos);
+    }
+
+    /// To the next completion on any machine, but no further than `limit`.
+    pub(crate) fn advance_to_next(&mut self, limit: Option<Nanos>) -> bool {
+        let due = self.broker.shards().iter_mut().filter_map(|s| s.env().disk().next_due()).min();
+        match due.into_iter().chain(limit).min() {
+            Some(at) => {
+                self.disk(0).clock().advance_to(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn produce(
+        &mut self,
+        history: &mut History,
+        queue: Queue,
+        ack: AckLevel,
+        (records, value_bytes): (u32, usize),
+    ) -> u64 {
+        let token = history.token();
+        let shape = Shape { token, records, value_bytes };
+        let (life, answers) = (history.life, Vec::new());
+        history.sent.insert(token, Sent { shape, queue, ack, life, answers });
+        let asked = (Token(token), self.now());
+        self.broker.produce(queue, Some(ack), &shape.batch(), asked, &mut self.answers);
+        token
+    }
+
+    pub(crate) fn fetch(&mut self, history: &mut History, queue: Queue, fetch: Fetch) -> u64 {
+        let token = history.token();
+        history.others.insert(token, (Other::Fetch(queue), 0));
+        let now = self.now();
+        let fetch = Fetch { token: Token(token), ..fetch };
+        self.broker.fetch(queue, fetch, now, &mut self.answers);
+        token
+    }
+
+    pub(crate) fn create_topic(
+        &mut self,
+        history: &mut History,
+        name: &str,
+        queues: u16,
+        ack: AckLevel,
+    ) {
+        let token = history.token();
+        history.others.insert(token, (Other::Create(history.topics.len()), 0));
+        let name = name.to_owned();
+        let new = NewTopic { name: &name, queues, ack, deep: true };
+        let now = self.now();
+        self.broker.create_topic(&new, Token(token), now, &mut self.answers);
+        let (id, delete_asked, deleted) = (None, false, false);
+        history.topics.push(TopicAsked { name, queues, ack, id, delete_asked, deleted });
+    }
+
+    pub(crate) fn delete_topic(&mut self, history: &mut History, topic: usize) {
+        let token = history.token();
+        history.others.insert(token, (Other::Delete(topic), 0));
+        let asked = &mut history.topics[topic];
+        asked.delete_asked = true;
+        let (name, now) = (asked.name.clone(), self.now());
+        self.broker.delete_topic(&name, Token(token), now, &mut self.answers);
+    }
+
+    pub(crate) fn turn(&mut self, history: &mut History) -> TurnEnd {
+        let now = self.now();
+        let clock = TurnClock { gathered: now, received: now };
+        let end = self.broker.turn(clock, &mut self.answers);
+        for shard in self.broker.shards() {
+            shard.env().disk().flush();
+        }
+        history.take(&mut self.answers);
+        end
+    }
+
+    /// Turns until every request is answered and the disks are idle. `false` if that never comes.
+    pub(crate) fn settle(&mut self, history: &mut History) -> bool {
+        for _ in 0..20_000 {
+            let end = self.turn(history);
+            if self.crashed() {
+                return true;
+            }
+            if !self.advance_to_next(end.wake_at) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Everything the node holds.
+    pub(crate) fn survey(&mut self) -> Result<Survey, String> {
+        let mut survey = Survey::default();
+        let topics: Vec<_> = self.broker.catalog().topics().cloned().collect();
+        for topic in topics {
+            let mut found = TopicFound { name: topic.name.clone(), queues: Vec::new() };
+            for number in 0..topic.queues.len() as u16 {
+                let queue = (topic.id, number);
+                let range = self.broker.range(topic.id, number).map_err(|e| e.to_string())?;
+                let mut all = Vec::new();
+                let mut offset = range.start_offset;
+                while offset < range.visible_offset {
+                    let fetch = Fetch {
+                        token: Token(0),
+                        queue: 0,
+                        offset,
+                        bytes_min: 1,
+                        bytes_max: 256 << 10,
+                        wait_nanos: 0,
+                    };
+                    let got = self.read(queue, fetch)?;
+                    let Some(last) = got.last() else {
+                        return Err(format!("nothing at {offset} of {queue:?}, {range:?}"));
+                    };
+                    let next = last.base_offset + u64::from(last.records.max(1));
+                    if next <= offset {
+                        return Err(format!("no progress at {offset} of {queue:?}: {last:?}"));
+                    }
+                    offset = next;
+                    all.extend(got);
+                }
+                found.queues.push((range, all));
+            }
+            survey.0.insert(topic.id, found);
+        }
+        Ok(survey)
+    }
+
+    fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<Entry>, String> {
+        match self.fetch_effect(queue, fetch) {
+            Effect::Fetched { result: Ok(fetched), .. } => Ok(entries(&fetched)),
+            other => Err(format!("reading {queue:?}: {other:?}")),
+        }
+    }
+
+    /// One fetch and its answer; nobody else may be waiting for one.
+    ///
+    /// # Panics
+    /// If it is never answered.
+    pub(crate) fn fetch_effect(&mut self, queue: Queue, fetch: Fetch) -> Effect {
+        let now = self.now();
+        self.broker.fetch(queue, fetch, now, &mut self.answers);
+        for _ in 0..1000 {
+            let now = self.now();
+            let clock = TurnClock { gathered: now, received: now };
+            let end = self.broker.turn(clock, &mut self.answers);
+            if let Some(effect) = self.answers.effects.pop() {
+                return effect;
+            }
+            if self.crashed() {
+                break;
+            }
+            self.advance_to_next(end.wake_at);
+        }
+        let (token, timings) = (fetch.token, Timings::default());
+        assert!(self.crashed(), "a fetch of {queue:?} is never answered");
+        Effect::Fetched { token, result: Err(FetchError::Stopping), timings }
+    }
+}

@@ -1,0 +1,141 @@
+//! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
+
+use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
+
+use crate::checks;
+use crate::history::{Crash, History};
+use crate::node::{Machines, Node, options};
+use crate::workload::{self, Load, MIXED};
+
+/// What a seed decides before anything happens.
+struct Setup {
+    config: Config,
+    shards: usize,
+    segment_bytes: u64,
+    inflight_max: usize,
+    load: Load,
+}
+
+fn setup(random: &mut Random) -> Setup {
+    let latency = match random.below(3) {
+        0 => Config::default().latency,
+        // Everything overtakes everything.
+        1 => Latency {
+            durable: Span::micros(20, 2000),
+            write: Span::micros(5, 2000),
+            ..Config::default().latency
+        },
+        // A disk that is often slow, but never slower than the deadline.
+        _ => Latency { slow_one_in: 4, slow_factor: 50, ..Config::default().latency },
+    };
+    let config = Config { fua: random.below(2) == 0, latency, ..Config::default() };
+    // A large segment is prefilled while it is written to; small ones roll.
+    let (segment_bytes, value_bytes_max) = match random.below(12) {
+        0 => (6 << 20, 900 << 10),
+        1..=4 => (64 << 10, 40 << 10),
+        5..=8 => (128 << 10, 60 << 10),
+        _ => (256 << 10, 20 << 10),
+    };
+    let load = Load {
+        steps: random.between(5, 150) as u32,
+        requests_max: random.between(1, 6),
+        value_bytes_max,
+        topics_max: 3,
+        levels: MIXED,
+    };
+    let shards = if random.below(4) == 0 { 2 } else { 1 };
+    Setup { config, shards, segment_bytes, inflight_max: random.between(1, 4) as usize, load }
+}
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let setup = setup(&mut random);
+    let mut history = History::default();
+    let mut images = vec![CrashImage::default(); setup.shards];
+    let mut machines = Machines::start(&images, setup.config, random.draw());
+    let lives = random.between(2, 4);
+    for life in 0..=lives {
+        let last = life == lives;
+        if !last && random.below(4) == 0 {
+            // Somewhere in the boot, or a little later.
+            crash_soon(&mut machines, &mut random, 12);
+        }
+        let alive = live(&mut machines, &setup, &mut history, &mut random, last)
+            .map_err(|what| format!("life {life}: {what}"))?;
+        if last {
+            return if alive { Ok(()) } else { Err("the last life ended early".to_owned()) };
+        }
+        if random.below(4) == 0 && !machines.crashed() {
+            // The process is killed, and the device goes on with what its cache holds.
+            history.crash(Crash::Kill);
+            machines.drain();
+            continue;
+        }
+        let draw = random.draw();
+        let (crash, policy): (_, fn(u64) -> CrashPolicy<'static>) = match random.below(8) {
+            0 => (Crash::Power, |_| CrashPolicy::LoseAll),
+            1 => (Crash::Power, |_| CrashPolicy::KeepAll),
+            2 => (Crash::Kill, CrashPolicy::Kill),
+            _ => (Crash::Power, CrashPolicy::Seeded),
+        };
+        history.crash(crash);
+        images = machines.images(|shard| policy(draw.wrapping_add(shard)));
+        machines = Machines::start(&images, setup.config, random.draw());
+    }
+    Ok(())
+}
+
+fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {
+    let shard = random.below(machines.0.len() as u64) as usize;
+    let disk = &mut machines.0[shard];
+    let at = disk.sim().events() + random.between(1, events_max);
+    engine::io::Env::disk(disk).crash_at(at);
+}
+
+/// One life; `false` if the machine crashed in it.
+fn live(
+    machines: &mut Machines,
+    setup: &Setup,
+    history: &mut History,
+    random: &mut Random,
+    last: bool,
+) -> Result<bool, String> {
+    if !last && random.below(2) == 0 && !machines.crashed() {
+        crash_soon(machines, random, 300);
+    }
+    let opened = Node::boot(machines, &options(setup.segment_bytes, setup.inflight_max));
+    let mut node = match opened {
+        Ok(node) => node,
+        Err(error) => {
+            let crashed = machines.crashed();
+            return if crashed { Ok(false) } else { Err(format!("cannot open: {error}")) };
+        }
+    };
+    if node.crashed() {
+        return Ok(false);
+    }
+    let survey = node.survey();
+    if node.crashed() {
+        return Ok(false);
+    }
+    let survey = survey?;
+    checks::after_restart(history, &survey)?;
+    history.found(&survey);
+    workload::run(&mut node, history, random, &setup.load);
+    checks::answered_once::check(history)?;
+    if node.crashed() {
+        return Ok(false);
+    }
+    if last || random.below(2) == 0 {
+        if !node.settle(history) {
+            return Err("the node never comes to rest".to_owned());
+        }
+        checks::answered_once::check(history)?;
+        if node.crashed() {
+            return Ok(false);
+        }
+        checks::liveness::check(history)?;
+    }
+    Ok(true)
+}

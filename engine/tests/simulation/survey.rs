@@ -1,0 +1,75 @@
+//! What a restarted node holds: every topic, every queue, every batch, read through fetches.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use engine::batch::BatchRef;
+use engine::log::entry_format::EntryHeader;
+use engine::shard::{Fetched, QueueRange};
+
+use crate::history::{Offsets, Queue};
+use crate::payload::token_of;
+
+/// A batch as a consumer gets it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) base_offset: u64,
+    pub(crate) records: u32,
+    pub(crate) batch: Vec<u8>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (offset, bytes) = (self.base_offset, self.batch.len());
+        write!(f, "{} records of {bytes} bytes at offset {offset}", self.records)
+    }
+}
+
+/// The entries of a fetch.
+pub(crate) fn entries(fetched: &Fetched) -> Vec<Entry> {
+    let slices: Vec<&[u8]> = fetched.extents.slices.iter().map(|slice| &**slice).collect();
+    let bytes = slices.concat();
+    let (mut rest, mut out) = (&bytes[..], Vec::new());
+    while let Some(header) = EntryHeader::decode(rest) {
+        let batch = header.batch_of(rest).unwrap_or_default().to_vec();
+        let records = BatchRef::parse(&batch, u32::MAX).map_or(0, |batch| batch.record_count());
+        out.push(Entry { base_offset: header.base_offset, records, batch });
+        rest = rest.get(header.entry_bytes() as usize..).unwrap_or_default();
+    }
+    assert!(rest.is_empty(), "a fetch holds something that is not an entry");
+    out
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct TopicFound {
+    pub(crate) name: String,
+    pub(crate) queues: Vec<(QueueRange, Vec<Entry>)>,
+}
+
+/// Topics by id.
+#[derive(Debug, Default)]
+pub(crate) struct Survey(pub(crate) BTreeMap<u32, TopicFound>);
+
+impl Survey {
+    pub(crate) fn id(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(_, topic)| topic.name == name).map(|(id, _)| *id)
+    }
+
+    /// Every queue that was found.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (Queue, &QueueRange, &[Entry])> {
+        self.0.iter().flat_map(|(id, topic)| {
+            (0_u16..)
+                .zip(&topic.queues)
+                .map(move |(number, (range, entries))| ((*id, number), range, &entries[..]))
+        })
+    }
+
+    /// Which batch is where.
+    pub(crate) fn offsets(&self) -> BTreeMap<Queue, Offsets> {
+        let offsets = |entries: &[Entry]| {
+            let known = entries.iter().filter_map(|e| Some((e.base_offset, token_of(&e.batch)?)));
+            known.collect::<Offsets>()
+        };
+        self.queues().map(|(queue, _, entries)| (queue, offsets(entries))).collect()
+    }
+}

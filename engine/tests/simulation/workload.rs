@@ -1,0 +1,106 @@
+//! What clients do in one life, from a seed: topics made and deleted, batches of all levels and
+//! sizes, fetches that wait and fetches that do not, and time that passes in uneven steps.
+
+use engine::io::sim::Random;
+use engine::level::AckLevel;
+use engine::shard::{Fetch, Token};
+
+use crate::history::{History, Queue};
+use crate::node::Node;
+use crate::payload::VALUE_BYTES_MIN;
+
+/// How much happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) steps: u32,
+    /// Requests of one turn.
+    pub(crate) requests_max: u64,
+    /// One batch in eight has values up to this, the others up to a sixteenth of it.
+    pub(crate) value_bytes_max: u64,
+    pub(crate) topics_max: usize,
+    /// Only these levels are used.
+    pub(crate) levels: &'static [AckLevel],
+}
+
+/// All levels, the weaker ones as often as the stronger.
+pub(crate) const MIXED: &[AckLevel] =
+    &[AckLevel::None, AckLevel::Memory, AckLevel::Written, AckLevel::Written, AckLevel::Durable];
+
+/// Lives until the steps are done or the machine crashes.
+pub(crate) fn run(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
+    for _ in 0..load.steps {
+        for _ in 0..random.below(load.requests_max + 1) {
+            request(node, history, random, load);
+        }
+        node.turn(history);
+        if node.crashed() {
+            return;
+        }
+        match random.below(16) {
+            0..=9 => drop(node.advance_to_next(None)),
+            10..=12 => node.advance(random.below(200_000)),
+            13 => node.advance(6_000_000),
+            _ => {}
+        }
+    }
+}
+
+fn request(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
+    let live = history.topics.iter().filter(|topic| !topic.deleted).count();
+    match random.below(100) {
+        _ if live == 0 => create(node, history, random),
+        0..=2 if live < load.topics_max => create(node, history, random),
+        3 if live > 1 => delete(node, history, random),
+        4..=19 => fetch(node, history, random),
+        _ => produce(node, history, random, load),
+    }
+}
+
+fn create(node: &mut Node<'_>, history: &mut History, random: &mut Random) {
+    let name = format!("topic-{}", history.topics.len());
+    let queues = random.between(1, 3) as u16;
+    let ack = match random.below(4) {
+        0 => AckLevel::Memory,
+        1 => AckLevel::Written,
+        _ => AckLevel::Durable,
+    };
+    node.create_topic(history, &name, queues, ack);
+}
+
+fn delete(node: &mut Node<'_>, history: &mut History, random: &mut Random) {
+    let topic = random.below(history.topics.len() as u64) as usize;
+    let asked = &history.topics[topic];
+    if asked.id.is_some() && !asked.delete_asked {
+        node.delete_topic(history, topic);
+    }
+}
+
+fn queue(history: &History, random: &mut Random) -> Option<Queue> {
+    let live: Vec<_> = history.topics.iter().filter(|t| t.id.is_some() && !t.deleted).collect();
+    let topic = live.get(random.below(live.len() as u64) as usize)?;
+    Some((topic.id?, random.below(u64::from(topic.queues)) as u16))
+}
+
+fn produce(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
+    let Some(queue) = queue(history, random) else { return };
+    let ack = load.levels[random.below(load.levels.len() as u64) as usize];
+    let min = VALUE_BYTES_MIN as u64;
+    let large = random.below(8) == 0;
+    let max = if large { load.value_bytes_max } else { load.value_bytes_max / 16 };
+    let value_bytes = random.between(min, max.max(min)) as usize;
+    let records = if large { 1 } else { random.between(1, 4) as u32 };
+    node.produce(history, queue, ack, (records, value_bytes));
+}
+
+fn fetch(node: &mut Node<'_>, history: &mut History, random: &mut Random) {
+    let Some(queue) = queue(history, random) else { return };
+    let Ok(range) = node.broker.range(queue.0, queue.1) else { return };
+    let tail = random.below(2) == 0;
+    let offset =
+        if tail { range.end_offset } else { random.between(range.start_offset, range.end_offset) };
+    let wait_nanos = if random.below(2) == 0 { 0 } else { random.below(20_000_000) };
+    let bytes_max = 1 << random.between(8, 20);
+    let bytes_min = if random.below(4) == 0 { 5000 } else { 1 };
+    let fetch = Fetch { token: Token(0), queue: 0, offset, bytes_min, bytes_max, wait_nanos };
+    node.fetch(history, queue, fetch);
+}
