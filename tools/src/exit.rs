@@ -4,8 +4,22 @@ use std::process::ExitCode;
 
 /// It ran and failed.
 pub(crate) const FAILED: u8 = 1;
-/// It could not start: data directory, port, kernel.
+/// The options do not go together (what clap itself refuses has the same code).
+pub(crate) const USAGE: u8 = 2;
+/// It could not start or connect: data directory, port, kernel, no node at the address.
 pub(crate) const CANNOT_START: u8 = 3;
+
+/// The last lines of a subcommand's help.
+pub(crate) fn after_help(examples: &str) -> String {
+    format!(
+        "Examples:\n{examples}\n\n\
+         Exit codes:\n  \
+         0  done\n  \
+         1  failed: what was asked for was not, or not wholly, done\n  \
+         2  wrong usage\n  \
+         3  cannot start or connect"
+    )
+}
 
 /// Prints an error for people and returns the code.
 pub(crate) fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {

@@ -1,14 +1,27 @@
 //! The `uringmq` command: node, clients for people, benchmark harness.
 //!
-//! One file per subcommand; this one only parses and dispatches.
+//! One file per subcommand; this one only parses and dispatches. What the client commands share:
+//! `connect`, `failure`, `output`, `stop`.
 
 mod bench;
+mod connect;
+mod consume;
 mod exit;
+mod failure;
+mod lines;
+mod logging;
+mod output;
+mod ping;
+mod produce;
 mod serve;
+mod start_at;
+mod stats;
+mod stop;
+mod topic;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 /// A low-latency message broker on io_uring.
 #[derive(Debug, Parser)]
@@ -16,23 +29,52 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Say more on standard error (-vv: even more); RUST_LOG chooses in detail.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a broker node on a data directory.
+    #[command(after_help = exit::after_help(
+        "  uringmq serve\n  \
+         uringmq serve --data /srv/mq --listen 127.0.0.1:9441 --wait sleep"
+    ))]
     Serve(serve::Options),
     /// Measure what durability costs on this disk, and where the time goes.
     Bench(bench::Options),
     /// A yardstick's server (started by `bench`).
     #[command(hide = true)]
     Yardstick(bench::YardstickOptions),
+    /// Create, delete, list and describe topics.
+    #[command(subcommand)]
+    Topic(topic::Command),
+    /// Send the lines of files or of standard input as messages.
+    Produce(produce::Options),
+    /// Print messages.
+    Consume(consume::Options),
+    /// Show what a node has counted and measured.
+    #[command(after_help = exit::after_help(
+        "  uringmq stats\n  uringmq stats --json | jq '.counters'"
+    ))]
+    Stats(stats::Options),
+    /// Ask a node whether it is there.
+    #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
+    Ping(ping::Options),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    logging::init(cli.verbose);
+    match cli.command {
         Command::Serve(options) => serve::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Yardstick(options) => bench::yardstick(&options),
+        Command::Topic(command) => topic::run(command),
+        Command::Produce(options) => produce::run(options),
+        Command::Consume(options) => consume::run(options),
+        Command::Stats(options) => stats::run(options),
+        Command::Ping(options) => ping::run(options),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use engine::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX};
 use net::node::{Node, NodeOptions, PORT_DEFAULT};
-use net::server::WaitMode;
+use net::server::{Limits, WaitMode};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit;
@@ -60,6 +60,10 @@ pub(crate) struct Options {
     /// A device write that takes longer closes the shard for writing, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = FLUSH_DEADLINE_MS)]
     flush_deadline_ms: u32,
+    /// A connection that stays silent within a frame for this long is closed, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = Limits::default().partial_deadline_ms,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    idle_frame_ms: u32,
 }
 
 /// Runs the node; returns when it was asked to stop or has failed.
@@ -136,6 +140,7 @@ fn node_options(options: &Options) -> NodeOptions {
     node.format.segment_bytes = options.segment_mib << 20;
     node.reactor.wait = wait_mode(options);
     node.reactor.cpu = options.cpu;
+    node.reactor.limits.partial_deadline_ms = options.idle_frame_ms;
     node.writer.groups_inflight_max = usize::from(options.groups_inflight);
     node.writer.flush_deadline_ms = options.flush_deadline_ms;
     node

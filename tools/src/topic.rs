@@ -1,0 +1,217 @@
+//! `uringmq topic`: create, delete, list, describe.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use net::client::{Client, ClientError, ErrorCode, NewTopic, TopicDetails, TopicInfo};
+use serde_json::{Value, json};
+
+use crate::connect::{Ack, Server, block_on};
+use crate::exit::after_help;
+use crate::failure::Failure;
+use crate::output::{grouped, print, print_json, table};
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a topic.
+    #[command(after_help = after_help(
+        "  uringmq topic create orders\n  \
+         uringmq topic create clicks --queues 8 --ack memory"
+    ))]
+    Create(Create),
+    /// Remove a topic and everything in it.
+    #[command(after_help = after_help("  uringmq topic delete orders"))]
+    Delete(Delete),
+    /// Show all topics.
+    #[command(after_help = after_help(
+        "  uringmq topic list\n  \
+         uringmq topic list --json | jq -r '.[].name'"
+    ))]
+    List(List),
+    /// Show a topic and what its queues hold.
+    #[command(after_help = after_help("  uringmq topic describe orders"))]
+    Describe(Describe),
+}
+
+/// Options of `topic create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// 1 to 249 of A-Z a-z 0-9 . _ -
+    topic: String,
+    /// Queues: messages are in order within one, and consumers can share them out.
+    #[arg(short, long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    queues: u16,
+    /// When messages are acknowledged if their producer does not say; consumers see messages once
+    /// this level is reached [default: durable].
+    #[arg(long, value_enum)]
+    ack: Option<Ack>,
+    /// Let the node look inside every batch, not only at its header and checksum.
+    #[arg(long)]
+    deep_validation: bool,
+    /// A topic of this name may exist already (it is left as it is).
+    #[arg(long)]
+    if_not_exists: bool,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Options of `topic delete`.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Its name.
+    topic: String,
+    /// The topic may be missing.
+    #[arg(long)]
+    if_exists: bool,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Options of `topic list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Options of `topic describe`.
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// Its name.
+    topic: String,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: Command) -> ExitCode {
+    block_on(async move {
+        match command {
+            Command::Create(options) => create(&options).await,
+            Command::Delete(options) => delete(&options).await,
+            Command::List(options) => list(&options).await,
+            Command::Describe(options) => describe(&options).await,
+        }
+    })
+}
+
+async fn create(options: &Create) -> Result<(), Failure> {
+    let client = options.server.connect().await?;
+    let topic = NewTopic {
+        name: &options.topic,
+        queues: options.queues,
+        ack: options.ack.map(Into::into),
+        deep_validation: options.deep_validation,
+    };
+    let created = match client.create_topic(&topic).await {
+        Ok(_) => true,
+        Err(error) if options.if_not_exists && is(&error, ErrorCode::TopicExists) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let details = client.describe_topic(&options.topic).await?;
+    if options.json {
+        let mut document = details_json(&details);
+        if let Some(fields) = document.as_object_mut() {
+            fields.insert("created".to_owned(), created.into());
+        }
+        return print_json(&document);
+    }
+    let (name, queues, ack) = (&details.name, details.queues.len(), details.ack.name());
+    let verb = if created { "created" } else { "exists already" };
+    print(&format!("topic {name} {verb}: id {}, {queues} queues, ack {ack}\n", details.id))
+}
+
+async fn delete(options: &Delete) -> Result<(), Failure> {
+    let client = options.server.connect().await?;
+    let deleted = match client.delete_topic(&options.topic).await {
+        Ok(()) => true,
+        Err(error) if options.if_exists && is(&error, ErrorCode::UnknownTopic) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if options.json {
+        return print_json(&json!({ "name": options.topic, "deleted": deleted }));
+    }
+    let verb = if deleted { "deleted" } else { "does not exist" };
+    print(&format!("topic {} {verb}\n", options.topic))
+}
+
+async fn list(options: &List) -> Result<(), Failure> {
+    let client: Client = options.server.connect().await?;
+    let topics = client.list_topics().await?;
+    if options.json {
+        return print_json(&topics.iter().map(topic_json).collect::<Vec<_>>());
+    }
+    if topics.is_empty() {
+        eprintln!("no topics; make one with: uringmq topic create NAME");
+    }
+    let rows: Vec<_> = topics
+        .into_iter()
+        .map(|topic| {
+            let (id, queues) = (topic.id.to_string(), topic.queues.to_string());
+            vec![topic.name, id, queues, topic.ack.name().to_owned()]
+        })
+        .collect();
+    print(&table(&["topic", "id", "queues", "ack"], &rows))
+}
+
+async fn describe(options: &Describe) -> Result<(), Failure> {
+    let client = options.server.connect().await?;
+    let topic = client.describe_topic(&options.topic).await?;
+    if options.json {
+        return print_json(&details_json(&topic));
+    }
+    let deep = if topic.deep_validation { ", deep validation" } else { "" };
+    let rows: Vec<_> = (topic.queues.iter())
+        .map(|queue| {
+            let numbers = [queue.start, queue.end, queue.visible, queue.bytes];
+            let place = [u64::from(queue.queue), u64::from(queue.shard)];
+            place.into_iter().chain(numbers).map(grouped).collect()
+        })
+        .collect();
+    let heading = ["queue", "shard", "start", "end", "visible", "bytes"];
+    print(&format!(
+        "topic {}, id {}, ack {}{deep}\n{}",
+        topic.name,
+        topic.id,
+        topic.ack.name(),
+        table(&heading, &rows)
+    ))
+}
+
+fn is(error: &ClientError, expected: ErrorCode) -> bool {
+    matches!(error, ClientError::Server { code, .. } if *code == expected)
+}
+
+fn topic_json(topic: &TopicInfo) -> Value {
+    json!({
+        "name": topic.name, "id": topic.id, "queues": topic.queues, "ack": topic.ack.name(),
+    })
+}
+
+fn details_json(topic: &TopicDetails) -> Value {
+    let queue = |queue: &net::wire::QueueDescription| {
+        json!({
+            "queue": queue.queue, "shard": queue.shard, "start": queue.start, "end": queue.end,
+            "visible": queue.visible, "bytes": queue.bytes,
+        })
+    };
+    json!({
+        "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
+        "deep_validation": topic.deep_validation,
+        "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
+    })
+}
