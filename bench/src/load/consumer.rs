@@ -6,7 +6,7 @@ use std::time::Instant;
 use engine::batch::BatchRef;
 use net::wire::limits::{BATCH_BYTES_MAX, FETCH_BYTES_MAX};
 use net::wire::{
-    Entries, Entry, Fetch, KIND_DATA, Reply, Request, RequestHeader, decode_reply, encode_request,
+    Entries, Entry, Fetch, Kind, Reply, Request, RequestHeader, decode_reply, encode_request,
 };
 
 use super::control::refused;
@@ -108,7 +108,7 @@ impl Position {
         entry: &Entry<'_>,
         verifier: Option<&mut Verifier>,
     ) -> Result<(), LoadError> {
-        if entry.kind != KIND_DATA {
+        if entry.kind != Kind::Data {
             return Ok(());
         }
         let batch = BatchRef::parse_unverified(entry.batch)?;
