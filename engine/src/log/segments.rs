@@ -218,10 +218,8 @@ impl Segments {
         if append <= self.geometry.first_group(self.current) && !self.roll_waits {
             return;
         }
+        self.step_successor(disk, append, now);
         let used = self.used_share(append);
-        if used >= SUCCESSOR_FROM {
-            self.successor.step(disk, &self.geometry, now);
-        }
         if self.fill.is_done() && self.fill.number() == self.current {
             self.fill_successor();
         }
@@ -229,6 +227,13 @@ impl Segments {
         let target = if in_current { self.geometry.segment_bytes } else { self.fill_target(used) };
         let append = in_current.then_some(append);
         self.fill.step(disk, &self.geometry, append, target, now);
+    }
+
+    /// The part of [`Segments::step`] that the log cannot do without.
+    pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
+        if self.used_share(append) >= SUCCESSOR_FROM {
+            self.successor.step(disk, &self.geometry, now);
+        }
     }
 
     /// The current segment is filled: its successor is next.
@@ -272,7 +277,7 @@ impl Segments {
         } else {
             return Some(Completion { op, result });
         }
-        self.step(disk, append, now);
+        self.step_successor(disk, append, now);
         None
     }
 
