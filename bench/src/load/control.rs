@@ -8,8 +8,8 @@ use std::time::Duration;
 use engine::batch::{NewRecord, append_single};
 use net::wire::limits::{BATCH_BYTES_MAX, REPLY_BYTES_MAX};
 use net::wire::{
-    AckLevel, Hello, Produce, Reply, Request, RequestHeader, SHARD_ANY, TopicCreate, VERSION, decode_reply,
-    encode_request, frame_length,
+    AckLevel, Hello, Produce, Reply, Request, RequestHeader, SHARD_ANY, TopicCreate, VERSION,
+    decode_reply, encode_request, frame_length,
 };
 
 use super::LoadError;

@@ -154,8 +154,7 @@ fn groups(
 fn batched(field: &mut Field<'_>, goals: &mut Goals) -> Result<(), BenchError> {
     let messages = generated(SMALL_BYTES);
     for ack in [Ack::Memory, Ack::Durable] {
-        let load =
-            Load { batch: SMALL_BATCH, in_flight: 8, ..field.load(ack, 1, &messages) };
+        let load = Load { batch: SMALL_BATCH, in_flight: 8, ..field.load(ack, 1, &messages) };
         let outcome = field.run(Waiting::Sleep, load)?;
         if let Some(figure) = outcome.messages_per_broker_cpu_s() {
             let what = format!("sleep: {ack}, 100 B x 1000");
@@ -173,8 +172,7 @@ fn produced_and_consumed(field: &mut Field<'_>, goals: &mut Goals) -> Result<(),
     let load = Load { batch: SMALL_BATCH, in_flight: 4, consumers: 1, verify: true, ..load };
     let outcome = field.run(Waiting::Sleep, load)?;
     let verified = outcome.verified.unwrap_or_default();
-    goals.faults +=
-        verified.missing + verified.duplicated + verified.reordered + verified.corrupt;
+    goals.faults += verified.missing + verified.duplicated + verified.reordered + verified.corrupt;
     let figure = outcome.messages_per_s().min(outcome.consumed_per_s());
     goals.add(4, "sleep: produced and consumed, verified", "msg/s", AtLeast(1e6), figure);
     Ok(())
@@ -226,12 +224,9 @@ fn first_durable_ack(broker: &Broker) -> Result<(), BenchError> {
     let mut control =
         Control::connect(broker.addr()).map_err(BenchError::load("the first message"))?;
     let ack = wire_ack(Ack::Durable);
-    let topic = control
-        .create_topic("first", 1, ack)
-        .map_err(BenchError::load("the first message"))?;
+    let topic =
+        control.create_topic("first", 1, ack).map_err(BenchError::load("the first message"))?;
     let message = generated(KIB);
-    control
-        .produce(topic, ack, message.get(0))
-        .map_err(BenchError::load("the first message"))?;
+    control.produce(topic, ack, message.get(0)).map_err(BenchError::load("the first message"))?;
     Ok(())
 }
