@@ -1,6 +1,8 @@
 //! A node in this process, on a real file system, under a small load whose every message is
 //! checked; and a server that stalls, which must show in the percentiles.
 
+#![allow(clippy::unwrap_used, reason = "a test, helpers included")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
