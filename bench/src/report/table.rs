@@ -3,6 +3,7 @@
 //! Four tables, each with a title above and one line under it that says how to read it: rates and
 //! latencies, where the time goes, cost and checks, yardsticks. Those without data are left out.
 
+use super::explain::sentences;
 use super::grid::{Align, EMPTY, Grid, bytes, count, number, number_or_empty, rate};
 use super::model::{Environment, Latency, Report, Run, Stage, Verified, Yardstick};
 use Align::{Left, Right};
@@ -28,6 +29,13 @@ pub fn text(report: &Report) -> String {
         text += &format!("\n{}\n{}", section.title, section.grid.text());
         text += &wrapped(" ", section.explanation);
     }
+    let sentences = sentences(report);
+    if !sentences.is_empty() {
+        text += "\nIn words\n";
+        for sentence in sentences {
+            text += &wrapped(" ", &sentence);
+        }
+    }
     let remarks = remarks(report);
     if !remarks.is_empty() {
         text += "\nNotes\n";
@@ -51,6 +59,10 @@ pub fn markdown(report: &Report) -> String {
             section.grid.markdown(),
             section.explanation
         );
+    }
+    let sentences = sentences(report);
+    if !sentences.is_empty() {
+        text += &format!("\n{}\n", sentences.join(" "));
     }
     for (n, remark) in remarks(report).iter().enumerate() {
         text += if n == 0 { "\n" } else { "" };
