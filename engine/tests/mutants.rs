@@ -296,7 +296,8 @@ fn hunt(copy: &Path) -> Option<String> {
 }
 
 fn failing(copy: &Path, tests: &[&str]) -> Option<String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    // Its own: files of the two workspaces have the same names.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants-target");
     // A mutant may loop for ever: that is caught, too.
     let out = Command::new("timeout")
         .args(["300", "cargo", "test", "--offline", "-p", "engine", "--no-fail-fast"])

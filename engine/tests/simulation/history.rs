@@ -25,6 +25,8 @@ pub(crate) enum Crash {
     Power,
     /// The process dies; what completed stays.
     Kill,
+    /// The node was stopped in order, and then the power failed.
+    Stopped,
 }
 
 impl Crash {
@@ -33,6 +35,7 @@ impl Crash {
         match self {
             Self::Power => AckLevel::Durable,
             Self::Kill => AckLevel::Written,
+            Self::Stopped => AckLevel::Memory,
         }
     }
 }
