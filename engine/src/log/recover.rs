@@ -1,6 +1,6 @@
 //! Boot: read the log, find its end, begin a new life behind it.
 //!
-//! Reads top-down: [`open`] -> `read_superblock` -> `open_segments` -> [`scan::Scan`] -> new life.
+//! Reads top-down: [`open`] -> `read_superblock` -> `open_segments` -> `scan` -> new life.
 //!
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,

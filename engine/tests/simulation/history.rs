@@ -25,6 +25,8 @@ pub(crate) enum Crash {
     Power,
     /// The process dies; what completed stays.
     Kill,
+    /// The node was stopped in order, and then the power failed.
+    Stopped,
 }
 
 impl Crash {
@@ -33,6 +35,7 @@ impl Crash {
         match self {
             Self::Power => AckLevel::Durable,
             Self::Kill => AckLevel::Written,
+            Self::Stopped => AckLevel::Memory,
         }
     }
 }
@@ -80,6 +83,11 @@ pub(crate) struct History {
     pub(crate) owed: BTreeMap<Queue, Offsets>,
     /// What must be found because a consumer saw it.
     pub(crate) owed_seen: BTreeMap<Queue, Offsets>,
+    /// What of both is owed even if the power fails before a restart has made the rest durable.
+    sure: BTreeMap<Queue, Offsets>,
+    sure_seen: BTreeMap<Queue, Offsets>,
+    /// A restart has found, and made durable, what the life before left.
+    surveyed: bool,
     /// A contradiction noticed while things happened.
     pub(crate) fault: Option<String>,
     next_token: u64,
@@ -155,23 +163,33 @@ impl History {
 
     /// The node dies: what was promised is owed now.
     pub(crate) fn crash(&mut self, crash: Crash) {
-        let level = crash.survivor();
-        for (token, sent) in &self.sent {
-            if sent.life == self.life
-                && sent.ack >= level
-                && let Some(Ok(offset)) = sent.answers.first()
-            {
+        if crash != Crash::Kill && !self.surveyed {
+            // The process was killed, and before it was up again the power failed.
+            self.owed.clone_from(&self.sure);
+            self.owed_seen.clone_from(&self.sure_seen);
+        }
+        let sure = Crash::Power.survivor();
+        for (token, sent) in self.sent.iter().filter(|(_, sent)| sent.life == self.life) {
+            let Some(Ok(offset)) = sent.answers.first() else { continue };
+            if sent.ack >= crash.survivor() {
                 self.owed.entry(sent.queue).or_default().insert(*offset, *token);
+            }
+            if sent.ack >= sure {
+                self.sure.entry(sent.queue).or_default().insert(*offset, *token);
             }
         }
         for (queue, offsets) in std::mem::take(&mut self.seen) {
-            let ack =
-                self.topics.iter().find(|topic| topic.id == Some(queue.0)).map(|topic| topic.ack);
-            if ack.is_some_and(|ack| ack.visibility() >= level) {
+            let topic = self.topics.iter().find(|topic| topic.id == Some(queue.0));
+            let Some(shown) = topic.map(|topic| topic.ack.visibility()) else { continue };
+            if shown >= sure {
+                self.sure_seen.entry(queue).or_default().extend(&offsets);
+            }
+            if shown >= crash.survivor() {
                 self.owed_seen.entry(queue).or_default().extend(offsets);
             }
         }
         self.others.clear();
+        self.surveyed = false;
         self.life += 1;
     }
 
@@ -183,6 +201,9 @@ impl History {
             topic.deleted |= topic.delete_asked && survey.id(&topic.name).is_none();
         }
         self.owed_seen.clear();
+        self.sure_seen.clear();
         self.owed = survey.offsets();
+        self.sure.clone_from(&self.owed);
+        self.surveyed = true;
     }
 }

@@ -210,6 +210,12 @@ impl<'a> Node<'a> {
         false
     }
 
+    /// Stops in order: afterwards nothing is left to do.
+    pub(crate) fn stop(&mut self, history: &mut History) -> bool {
+        self.broker.stop(&mut self.answers);
+        self.settle(history) && self.broker.is_quiet()
+    }
+
     /// Everything the node holds.
     pub(crate) fn survey(&mut self) -> Result<Survey, String> {
         let mut survey = Survey::default();

@@ -63,8 +63,12 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         }
         let alive = live(&mut machines, &setup, &mut history, &mut random, last)
             .map_err(|what| format!("life {life}: {what}"))?;
+        if last && !alive {
+            return Err("the last life ended early".to_owned());
+        }
         if last {
-            return if alive { Ok(()) } else { Err("the last life ended early".to_owned()) };
+            history.crash(Crash::Stopped);
+            break;
         }
         if random.below(4) == 0 && !machines.crashed() {
             // The process is killed, and the device goes on with what its cache holds.
@@ -83,7 +87,12 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
         machines = Machines::start(&images, setup.config, random.draw());
     }
-    Ok(())
+    images = machines.images(|_| CrashPolicy::LoseAll);
+    machines = Machines::start(&images, setup.config, random.draw());
+    let mut node = Node::boot(&mut machines, &options(setup.segment_bytes, setup.inflight_max))
+        .map_err(|error| format!("cannot open after a stop: {error}"))?;
+    let survey = node.survey()?;
+    checks::after_restart(&history, &survey).map_err(|what| format!("after a stop: {what}"))
 }
 
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {
@@ -136,6 +145,9 @@ fn live(
             return Ok(false);
         }
         checks::liveness::check(history)?;
+    }
+    if last && !node.stop(history) {
+        return Err("the node does not come to a stop".to_owned());
     }
     Ok(true)
 }
