@@ -4,10 +4,10 @@
 //! for a message while it runs, sends everything due on a connection with one call, and yields the
 //! CPU whenever it would spin.
 //!
-//! Reading order: [`settings`] (what to do), [`generator`] (the loop), [`producer`] and
-//! [`consumer`] (what happens on a connection), [`tally`] (what is counted), [`verify`] (what a
-//! verifying consumer checks). Below them: [`messages`] and [`batches`] (what is sent), [`link`]
-//! (a socket), [`poller`] (how to wait), [`control`] (topics and statistics, off the hot path).
+//! Reading order: [`settings`] (what to do), `generator` (the loop), `producer` and
+//! `consumer` (what happens on a connection), [`tally`] (what is counted), [`verify`] (what a
+//! verifying consumer checks). Below them: [`messages`] and `batches` (what is sent), `link`
+//! (a socket), `poller` (how to wait), [`control`] (topics and statistics, off the hot path).
 //!
 //! Invariants: an open loop's latency counts from the intended send time, and a request that was
 //! due but never answered counts with the time it has waited so far; a producer has at most

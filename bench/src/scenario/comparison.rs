@@ -49,6 +49,7 @@ pub fn compare(
     let place = options.data_dir.as_deref().unwrap_or(work);
     let scratch = Scratch::new(place, false)?;
     let environment = machine::environment(scratch.path());
+    let busy = machine::busy_note();
     let yardsticks = Yardsticks::start(options, scratch.path(), options.yardstick_wait())?;
     let broker = match options.connect {
         Some(addr) => Broker::running(addr),
@@ -70,7 +71,9 @@ pub fn compare(
     for round in 0..options.rounds {
         comparison.round(round)?;
     }
-    Ok(comparison.report(environment))
+    let mut report = comparison.report(environment);
+    report.notes.extend(busy);
+    Ok(report)
 }
 
 fn cells(options: &Options, messages: &Messages) -> Vec<Cell> {

@@ -39,6 +39,24 @@ pub fn environment(data_dir: &Path) -> Environment {
     }
 }
 
+/// A remark if other programs keep the machine busy, which every figure of the run will show.
+#[must_use]
+pub fn busy_note() -> Option<String> {
+    let loadavg = fs::read_to_string("/proc/loadavg").ok()?;
+    busy(&loadavg, thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Busy: on average, more than a quarter of the CPUs had something to do in the last minute.
+fn busy(loadavg: &str, cpus: usize) -> Option<String> {
+    let load: f64 = loadavg.split_whitespace().next()?.parse().ok()?;
+    (load > cpus as f64 / 4.0).then(|| {
+        format!(
+            "other programs kept the machine busy before this began (load average {load:.1} on \
+             {cpus} CPUs): expect latencies of milliseconds that are not the broker's"
+        )
+    })
+}
+
 fn or_unknown(text: String) -> String {
     if text.is_empty() { UNKNOWN.to_owned() } else { text }
 }
@@ -134,6 +152,13 @@ mod tests {
 garbage
 41 27 8:2 / /data\\040dir rw,noatime - btrfs /dev/sdb rw
 ";
+
+    #[test]
+    fn a_busy_machine_is_remarked_on() {
+        assert_eq!(busy("0.49 1.00 2.00 1/99 12345\n", 2), None);
+        assert!(busy("4.43 1.00 2.00 1/99 12345\n", 2).unwrap().contains("4.4 on 2 CPUs"));
+        assert_eq!(busy("", 2), None);
+    }
 
     #[test]
     fn the_deepest_and_latest_mount_holds_the_path() {

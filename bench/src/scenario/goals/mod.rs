@@ -43,18 +43,21 @@ pub fn measure(
     let place = options.data_dir.as_deref().unwrap_or(work);
     let mut field = Field::start(options, place, stop)?;
     let mut goals = Goals::new(&options.command, machine::environment(place));
+    goals.notes.extend(machine::busy_note());
     for round in 0..options.rounds {
         let mut order = cases.clone();
         if !round.is_multiple_of(2) {
             order.reverse();
         }
         for case in order {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(goals);
-            }
             let rounds = options.rounds;
             progress.step(&format!("case {}, round {} of {rounds}", case.number(), round + 1));
+            // What was interrupted is no measurement: it is dropped.
+            let before = goals.clone();
             case.measure(&mut field, round, &mut goals)?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(before);
+            }
         }
     }
     Ok(goals)

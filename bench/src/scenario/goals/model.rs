@@ -69,11 +69,19 @@ pub struct Goals {
     pub goals: Vec<Goal>,
     /// Messages that a verifying consumer did not get as they were sent.
     pub faults: u64,
+    /// Remarks on the whole.
+    pub notes: Vec<String>,
 }
 
 impl Goals {
     pub(super) fn new(command: &str, environment: Environment) -> Self {
-        Self { command: command.to_owned(), environment, goals: Vec::new(), faults: 0 }
+        Self {
+            command: command.to_owned(),
+            environment,
+            goals: Vec::new(),
+            faults: 0,
+            notes: Vec::new(),
+        }
     }
 
     /// A round's figure.
@@ -132,10 +140,11 @@ impl Goals {
             0 => String::new(),
             faults => format!(" VERIFICATION FAILED: {faults} messages."),
         };
+        let notes: String = self.notes.iter().map(|note| format!(" - {note}\n")).collect();
         format!(
             " {met} of {} goals met. Figures are the median round; the spread is lowest to \
              highest.\n Ours and yardstick: medians of the absolute figures, us or per \
-             second.{faults}\n",
+             second.{faults}\n{notes}",
             self.goals.len()
         )
     }
