@@ -67,7 +67,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
 }
 
 async fn produce(options: Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
-    let client = options.server.connect().await?;
+    let client = options.server.connect_unless(stop).await?;
     let target = Target::find(&client, &options).await?;
     let files = if options.files.is_empty() { vec!["-".into()] } else { options.files };
     let mut chunks = lines::read(files, client.node().batch_bytes_max as usize);

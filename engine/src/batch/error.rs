@@ -44,7 +44,9 @@ pub enum BatchError {
     #[error("a batch without records")]
     ZeroRecords,
     /// The record count is negative, is not the last offset delta + 1, or is more than fit.
-    #[error("{record_count} records do not fit the batch, or its last offset delta of {last_offset_delta}")]
+    #[error(
+        "{record_count} records do not fit the batch, or its last offset delta of {last_offset_delta}"
+    )]
     RecordCount {
         /// The header's record count.
         record_count: i32,
