@@ -85,6 +85,8 @@ async fn produce(client: Client, number: usize) -> (Acked, Vec<Vec<u8>>) {
         for (value, ack) in acks {
             match ack.await {
                 Ok(sent) => acked.add(sent.queue, sent.offset, &value),
+                // Small segments roll faster than their successors are made: that is an answer.
+                Err(ClientError::Server { code: ErrorCode::Busy, .. }) => refused.push(value),
                 Err(ClientError::Server { code: ErrorCode::ShuttingDown, .. }) => {
                     refused.push(value);
                     ended = true;

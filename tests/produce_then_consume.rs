@@ -102,3 +102,20 @@ fn many_lines() -> Vec<u8> {
     lines.extend(b"\n\xff\x00\x01\n");
     lines
 }
+
+#[test]
+fn a_busy_node_gets_it_in_the_end() {
+    let dir = fresh_dir();
+    // Segments that fill up faster than the next one is made: some batches are refused at first.
+    let node = Node::start(&dir.path().join("data"), &["--segment-mib", "1"]);
+    let at = ["--server", &*node.address];
+    let run = |args: &[&str]| run_well(&[args, &at[..]].concat());
+    run(&["topic", "create", "t"]);
+    let lines: Vec<_> = (0..300_000).map(|n| format!("{n:020}\n")).collect();
+    let file = dir.path().join("lines");
+    std::fs::write(&file, lines.concat()).expect("a file");
+    let path = file.to_str().expect("a path");
+    run(&["produce", "t", path, "--in-flight", "1"]);
+    assert!(run(&["consume", "t"]) == lines.concat().as_bytes(), "one at a time: in order");
+    node.stop();
+}

@@ -1,15 +1,14 @@
 //! A node as a child process on a free port, with a data directory of its own.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use net::client::{Client, NewTopic};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::uringmq;
 
@@ -23,19 +22,20 @@ pub(crate) struct Node {
     child: Child,
     /// Where it listens.
     pub(crate) address: String,
-    log: PathBuf,
+    log: NamedTempFile,
 }
 
 impl Node {
     /// Starts a node on this data directory and waits until it is ready.
     pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
-        let log = data.with_extension("log");
+        // Elsewhere: a test may fill the file system of the data directory.
+        let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
         let mut child = uringmq()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(options)
             .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(&log).expect("a log"))
+            .stderr(log.reopen().expect("the same log"))
             .spawn()
             .expect("the node starts");
         let mut line = String::new();
@@ -48,7 +48,7 @@ impl Node {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("no ready line but {line:?}; log: {}", read(&log));
+            panic!("no ready line but {line:?}; log: {}", read(log.path()));
         };
         Self { child, address, log }
     }
@@ -68,7 +68,7 @@ impl Node {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end; log: {}", read(&self.log));
+            assert!(Instant::now() < deadline, "it does not end; log: {}", read(self.log.path()));
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -77,7 +77,7 @@ impl Node {
     pub(crate) fn stop(mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.wait();
-        assert_eq!(status.code(), Some(0), "log: {}", read(&self.log));
+        assert_eq!(status.code(), Some(0), "log: {}", read(self.log.path()));
     }
 
     /// Kills the node as nothing else can.
@@ -92,7 +92,7 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("log of the node: {}", read(&self.log));
+            eprintln!("log of the node: {}", read(self.log.path()));
         }
     }
 }

@@ -31,7 +31,13 @@ impl Chunk {
         self.lines.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// One of them.
+    pub(crate) fn line(&self, at: usize) -> &[u8] {
+        let range = self.lines.get(at).cloned().unwrap_or_default();
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
         self.lines.len()
     }
 }
