@@ -1,7 +1,8 @@
 //! The benchmark harness: what durability costs on this disk, and where the time goes.
 //!
 //! Reading order: [`pace`] (when each operation should start), [`yardstick`] (what the raw device
-//! and the raw socket do on this machine), [`report`] (the data of a run, and the table, plot and
+//! and the raw socket do on this machine), [`load`] (the generator), [`scenario`]
+//! (what is run, in which order), [`report`] (the data of a run, and the table, plot and
 //! JSON made from it).
 //!
 //! Invariants: a latency of an open-loop run counts from the *intended* start; percentiles are
@@ -9,6 +10,8 @@
 //!
 //! Deliberately absent: an async runtime. The generator shares the machine with what it measures.
 
+pub mod load;
 pub mod pace;
 pub mod report;
+pub mod scenario;
 pub mod yardstick;

@@ -46,6 +46,10 @@ pub const WINDOW_BYTES: u64 = 16 << 20;
 /// still hold.
 pub const BLOCK_MEMORY_BYTES_MAX: u64 = 128 << 20;
 
+/// Bytes that may wait to be written before the node stops reading from its sockets: clients that
+/// outrun the device are slowed down, not refused.
+pub const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
+
 /// Bytes one fetch reply may hold (one batch is always delivered, however large).
 pub const FETCH_BYTES_MAX: u32 = 1 << 20;
 /// Bytes one cold read asks the device for: 256 KiB at a time reach its full rate.
@@ -73,4 +77,8 @@ const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 2 * CHUNK_BYTES as u64, "a segmen
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit 32 bits");
 const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
+const _: () = assert!(
+    UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MAX,
+    "clients are slowed down before memory is used up"
+);
 const _: () = assert!(BLOCK_MEMORY_BYTES_MAX >= WINDOW_BYTES + 8 * CHUNK_BYTES as u64);

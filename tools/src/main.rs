@@ -3,6 +3,7 @@
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
 //! `connect`, `failure`, `output`, `stop`.
 
+mod bench;
 mod connect;
 mod consume;
 mod exit;
@@ -41,6 +42,11 @@ enum Command {
          uringmq serve --data /srv/mq --listen 127.0.0.1:9441 --wait sleep"
     ))]
     Serve(serve::Options),
+    /// Measure what durability costs on this disk, and where the time goes.
+    Bench(bench::Options),
+    /// A yardstick's server (started by `bench`).
+    #[command(hide = true)]
+    Yardstick(bench::YardstickOptions),
     /// Create, delete, list and describe topics.
     #[command(subcommand)]
     Topic(topic::Command),
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
     logging::init(cli.verbose);
     match cli.command {
         Command::Serve(options) => serve::run(options),
+        Command::Bench(options) => bench::run(options),
+        Command::Yardstick(options) => bench::yardstick(&options),
         Command::Topic(command) => topic::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),

@@ -251,8 +251,12 @@ pub struct Ratio {
     pub yardstick: String,
     /// Which figure was compared: `p50`, `ops/s`, ...
     pub figure: String,
-    /// Ours divided by the yardstick's.
+    /// Ours divided by the yardstick's: the median of the rounds.
     pub value: f64,
+    /// Lowest round.
+    pub low: f64,
+    /// Highest round.
+    pub high: f64,
 }
 
 /// What the verifying consumer found.
@@ -391,7 +395,13 @@ pub(crate) mod sample {
                 stage(Stage::Send, 7.25),
                 stage(Stage::Rest, us as f64 * 0.3),
             ],
-            ratio: Some(Ratio { yardstick: "ED".into(), figure: "p50".into(), value: 0.812 }),
+            ratio: Some(Ratio {
+                yardstick: "ED".into(),
+                figure: "p50".into(),
+                value: 0.812,
+                low: 0.79,
+                high: 0.83,
+            }),
             broker_cpu_s: Some(1.25),
             messages_per_broker_cpu_s: Some(messages_per_s / 0.25),
             kernel_cpu_s: Some(0.5),

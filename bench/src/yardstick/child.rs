@@ -25,6 +25,8 @@ use nix::unistd::{Pid, getppid};
 use super::YardstickError;
 use super::server::LISTENING;
 
+/// How a node's ready line says it.
+const LISTENING_ON: &str = "listening on ";
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a child may print before its ready line.
 const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
@@ -39,7 +41,9 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `exe` with `args` and waits for its line `listening ADDR`.
+    /// Starts `exe` with `args` and waits for its line `listening ADDR` (a yardstick server), or one
+    /// that says `... listening on ADDR, ...` (a node). A process group of its own: Ctrl-C reaches
+    /// only the parent, which then ends the child.
     ///
     /// # Errors
     /// [`YardstickError::Child`] when it cannot be started, ends, or stays silent for 10 s.
@@ -47,7 +51,7 @@ impl Child {
         let failed = |reason: String| YardstickError::Child { exe: exe.to_path_buf(), reason };
         let mut command = Command::new(exe);
         command.args(args.iter().map(AsRef::as_ref));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
         let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;
         match wait_ready(&mut process) {
@@ -128,14 +132,17 @@ fn read_until(stdout: &mut ChildStdout, part: &mut [u8], deadline: Instant) -> i
     }
 }
 
-/// The address in the first complete line that starts with `listening `.
+/// The address in the first complete line that says where something listens.
 fn ready_addr(printed: &[u8]) -> Option<String> {
     let printed = String::from_utf8_lossy(printed);
-    let line = printed
-        .split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
-        .find_map(|line| line.strip_prefix(LISTENING))?;
-    Some(line.trim().to_owned())
+    let line = printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).find_map(
+        |line| {
+            let node = || line.split_once(LISTENING_ON).map(|(_, rest)| rest);
+            line.strip_prefix(LISTENING).or_else(node)
+        },
+    )?;
+    let addr = line.split_once(',').map_or(line, |(addr, _)| addr);
+    Some(addr.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -176,6 +183,8 @@ mod tests {
     fn half_a_line_is_not_a_ready_line() {
         assert_eq!(ready_addr(b"listening 127.0.0.1:1"), None);
         assert_eq!(ready_addr(b"listening 127.0.0.1:1\n").as_deref(), Some("127.0.0.1:1"));
+        let node = b"uringmq ready: listening on 127.0.0.1:2, data in x, Sleep mode\n";
+        assert_eq!(ready_addr(node).as_deref(), Some("127.0.0.1:2"));
     }
 
     /// The parent of the sleeper is a shell that we kill: the sleeper must go with it. A shell

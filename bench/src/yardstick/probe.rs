@@ -219,10 +219,10 @@ pub(super) fn wait_until(due: Instant, wait: Wait) {
 
 /// Runs a measurement on a thread of its own, pinned, with the timer's slack (50 us by default,
 /// half of what is measured here) taken away. Both end with the thread.
-pub(super) fn on_measuring_thread<T: Send>(
+pub(crate) fn on_measuring_thread<T: Send, E: From<YardstickError> + Send>(
     cpu: Option<usize>,
-    work: impl FnOnce() -> Result<T, YardstickError> + Send,
-) -> Result<T, YardstickError> {
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if let Some(cpu) = cpu {
@@ -232,7 +232,7 @@ pub(super) fn on_measuring_thread<T: Send>(
             let _ = prctl::set_timerslack(1);
             work()
         });
-        thread.join().map_err(|_| YardstickError::Panicked)?
+        thread.join().map_err(|_| E::from(YardstickError::Panicked))?
     })
 }
 
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_cpu_that_does_not_exist_is_an_error() {
         assert!(matches!(pin(1_000_000), Err(YardstickError::Pin { cpu: 1_000_000, .. })));
-        let refused = on_measuring_thread(Some(1_000_000), || Ok(()));
+        let refused = on_measuring_thread(Some(1_000_000), || Ok::<_, YardstickError>(()));
         assert!(matches!(refused, Err(YardstickError::Pin { .. })));
     }
 }

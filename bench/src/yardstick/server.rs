@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use net::server::bare::Bare;
+use net::server::{Reactor, ReactorConfig, ReactorError, WaitMode, bind};
+
 use super::YardstickError;
 use super::echo::serve_connections;
 use super::echo_durable::DurableWriter;
@@ -25,6 +28,8 @@ pub enum Kind {
     Echo,
     /// ED: replies after a durable write.
     EchoDurable,
+    /// The broker's own stack (glommio, io_uring, many connections) around an echo.
+    Bare,
 }
 
 /// A server and how it runs. Travels to the child as arguments.
@@ -53,12 +58,19 @@ impl ServerSpec {
         Self { kind: Kind::EchoDurable, wait, cpu, dir: Some(dir.to_path_buf()) }
     }
 
+    /// The broker's stack around an echo.
+    #[must_use]
+    pub fn bare(wait: Wait, cpu: Option<usize>) -> Self {
+        Self { kind: Kind::Bare, wait, cpu, dir: None }
+    }
+
     /// The arguments from which [`ServerSpec::from_args`] makes the same spec.
     #[must_use]
     pub fn to_args(&self) -> Vec<String> {
         let kind = match self.kind {
             Kind::Echo => "echo",
             Kind::EchoDurable => "echo-durable",
+            Kind::Bare => "bare",
         };
         let mut args = vec![kind.to_owned(), "--wait".to_owned(), self.wait.word().to_owned()];
         if let Some(cpu) = self.cpu {
@@ -79,7 +91,8 @@ impl ServerSpec {
         let kind = match args.next().unwrap_or_default() {
             "echo" => Kind::Echo,
             "echo-durable" => Kind::EchoDurable,
-            other => return Err(bad("not a server (echo, echo-durable)", other)),
+            "bare" => Kind::Bare,
+            other => return Err(bad("not a server (echo, echo-durable, bare)", other)),
         };
         let mut spec = Self { kind, wait: Wait::Sleeping, cpu: None, dir: None };
         while let Some(option) = args.next() {
@@ -117,13 +130,36 @@ fn bad(reason: &'static str, argument: &str) -> YardstickError {
 /// # Errors
 /// When the server cannot start, or its disk fails.
 pub fn serve(spec: &ServerSpec) -> Result<(), YardstickError> {
+    if spec.kind == Kind::Bare {
+        return serve_bare(spec);
+    }
     let ready = Ready::prepare(spec)?;
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{LISTENING}{}", ready.addr)
-        .and_then(|()| stdout.flush())
-        .map_err(YardstickError::socket("saying where the server listens"))?;
-    drop(stdout);
+    say_listening(ready.addr)?;
     ready.run(&AtomicBool::new(false))
+}
+
+fn say_listening(addr: SocketAddr) -> Result<(), YardstickError> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{LISTENING}{addr}")
+        .and_then(|()| stdout.flush())
+        .map_err(YardstickError::socket("saying where the server listens"))
+}
+
+fn serve_bare(spec: &ServerSpec) -> Result<(), YardstickError> {
+    let failed = |error: ReactorError| {
+        YardstickError::socket("the bare server's reactor")(io::Error::other(error.to_string()))
+    };
+    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .map_err(YardstickError::socket("binding a loopback port"))?;
+    let addr = listener.local_addr().map_err(YardstickError::socket("binding a loopback port"))?;
+    let wait = match spec.wait {
+        Wait::Sleeping => WaitMode::Sleep,
+        Wait::Spinning => WaitMode::Poll,
+    };
+    let config = ReactorConfig { cpu: spec.cpu, wait, ..ReactorConfig::default() };
+    let reactor = Reactor::spawn(config, listener, |_ring| Ok(Bare::echo())).map_err(failed)?;
+    say_listening(addr)?;
+    reactor.join().map_err(failed)
 }
 
 /// A server that can be started without a further error of the set-up kind.
@@ -144,6 +180,7 @@ impl Ready {
             (Kind::Echo, _) => None,
             (Kind::EchoDurable, Some(dir)) => Some(DurableWriter::new(dir)?),
             (Kind::EchoDurable, None) => return Err(bad("needs --dir", "echo-durable")),
+            (Kind::Bare, _) => return Err(bad("runs in a process of its own only", "bare")),
         };
         Ok(Self { listener, addr, wait: spec.wait, cpu: spec.cpu, writer })
     }
@@ -212,6 +249,7 @@ mod tests {
         let specs = [
             ServerSpec::echo(Wait::Sleeping, None),
             ServerSpec::echo(Wait::Spinning, Some(1)),
+            ServerSpec::bare(Wait::Spinning, None),
             ServerSpec::echo_durable(Wait::Spinning, Some(0), Path::new("/data/a dir")),
         ];
         for spec in specs {

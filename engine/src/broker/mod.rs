@@ -402,6 +402,12 @@ impl<E: Env> Broker<E> {
         }
     }
 
+    /// Whether so much waits to be written that no more should be taken in until some of it is.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.shards.iter().any(Shard::is_congested)
+    }
+
     /// Whether, after [`Broker::stop`], nothing is left to do.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -11,11 +11,13 @@
 
 pub mod commit;
 pub mod entry_format;
+mod fill;
 pub mod group_format;
 pub mod position;
 pub mod recover;
 pub mod segment_format;
 pub mod segments;
+mod successor;
 pub mod superblock_format;
 pub mod window;
 pub mod writer;

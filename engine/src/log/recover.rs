@@ -26,6 +26,8 @@ use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run}
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
 
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use scan::Scan;
 
@@ -120,18 +122,17 @@ pub fn open<D: Disk>(
     sync_tail(disk, &geometry, &files, tail.watermark)?;
     geometry.epoch += 1;
     write_superblock(disk, superblock, &geometry, tail.sequence)?;
-    let (current, filled) = match tail.end {
-        Some(end) => {
-            let current = geometry.number_before(end);
-            (current, headers.get(&current).map_or(0, |header| header.prefilled_bytes))
-        }
-        None => (0, make_first_segment(disk, &geometry, &mut files)?),
-    };
+    let mut prefilled: BTreeMap<u64, u64> =
+        headers.iter().map(|(&number, header)| (number, header.prefilled_bytes)).collect();
+    if tail.end.is_none() {
+        prefilled.insert(0, make_first_segment(disk, &geometry, &mut files)?);
+    }
+    let current = tail.end.map_or(0, |end| geometry.number_before(end));
     let end = tail.end.unwrap_or(geometry.first_group(current));
     let Some(&file) = files.get(&current) else {
         return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
     };
-    let segments = Segments::new(geometry, files, current, file, filled);
+    let segments = Segments::new(geometry, files, prefilled, (current, file));
     Ok(Log::new(options.writer, segments, end, tail.sequence, store_ms))
 }
 

@@ -1,30 +1,27 @@
 //! Segment files: the current one, its successor, and the written space ahead of the append point.
 //!
-//! Reading order: [`Segments::step`] (the background work, one operation at a time) ->
-//! [`Segments::on_completion`] -> [`Segments::roll`].
+//! Reading order: [`Segments::step`] (background work) -> [`Segments::on_completion`] ->
+//! [`Segments::roll`]; `successor` makes the next file, `fill` makes space written.
 //!
-//! A successor's life: `Absent -> Opening -> Filling <-> Pausing -> Syncing -> Heading ->
-//! Renaming -> SyncingDir -> Ready -> (rolled into) current`. There is no edge back: a failure goes
-//! to `Failed` and starts over later, under another spare name if need be.
-//! Crash story: 1. the spare is filled and headed 2. crash before the rename is durable 3. reopen
-//! finds a spare: its space is used again; headers, not names, say what a file is.
-//!
-//! Invariants: the successor is durable in the directory before a group is written to it; a fill
-//! never starts below the append point, and no group is submitted into a fill in flight.
+//! Invariants: the successor is durable in the directory before a group is written to it; zeros
+//! never meet a group.
 //! Absent: what is in groups; retention.
 
 use std::collections::BTreeMap;
 
+use super::fill::Fill;
 use super::position::LogPos;
 use super::segment_format::SegmentHeader;
+use super::successor::Successor;
 use crate::io::block::Block;
-use crate::io::{
-    BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output,
-};
+use crate::io::{BLOCK_BYTES, Completion, Disk, Errno, FileId, Nanos};
 use crate::limits::PREFILL_STEP_BYTES;
 
-/// How long preparation rests after a failure (a full disk, as a rule).
-const RETRY_NANOS: u64 = 250_000_000;
+/// The successor is made when this share of the current segment is used ...
+const SUCCESSOR_FROM: f64 = 0.125;
+/// ... and filled, in proportion, between these two.
+const FILL_FROM: f64 = 0.25;
+const FILL_TO: f64 = 0.75;
 
 /// What all segments of a log share.
 #[derive(Clone, Copy, Debug)]
@@ -79,107 +76,58 @@ impl Geometry {
     }
 }
 
-#[derive(Debug)]
-enum Next {
-    Absent,
-    Opening(OpId),
-    Filling {
-        file: FileId,
-        from: u64,
-        to: u64,
-        op: OpId,
-    },
-    Pausing {
-        file: FileId,
-        filled: u64,
-    },
-    Syncing {
-        file: FileId,
-        op: OpId,
-    },
-    Heading {
-        file: FileId,
-        op: OpId,
-    },
-    Renaming {
-        file: FileId,
-        op: OpId,
-    },
-    SyncingDir {
-        file: FileId,
-        op: OpId,
-    },
-    Ready {
-        file: FileId,
-    },
-    /// Preparation starts over later; a file that has its final name already (`renamed`) only
-    /// needs the directory synced.
-    Failed {
-        at: Nanos,
-        renamed: Option<FileId>,
-    },
-}
-
-/// Filling of the current segment, which a new log starts with only its first bytes written.
-#[derive(Debug)]
-enum Fill {
-    Done,
-    Idle { filled: u64 },
-    Writing { op: OpId, from: u64, to: u64, since: Nanos },
-    Syncing { op: OpId, filled: u64 },
-}
-
 /// The files of one log.
 #[derive(Debug)]
 pub struct Segments {
     geometry: Geometry,
     files: BTreeMap<u64, FileId>,
+    /// What the headers of segments found at boot say is written space.
+    prefilled: BTreeMap<u64, u64>,
     current: u64,
-    current_file: FileId,
     fill: Fill,
-    /// The segment that `fill` is about: the current one, or the one before while its last fill
-    /// is in flight.
-    fill_number: u64,
-    next: Next,
+    successor: Successor,
     /// A group did not fit the current segment and waits for the successor.
     roll_waits: bool,
-    /// Why the successor could not be prepared the last time it was tried.
-    failure: Option<Errno>,
-    header: Option<Block>,
-    /// Bytes appended to space that was not written before.
     unwritten_bytes: u64,
-    /// Bytes written by prefill.
     prefilled_bytes: u64,
 }
 
 impl Segments {
-    /// The files of a log whose append point lies in segment `current`, which has written space
-    /// up to `filled` bytes of its file. A segment behind `current` is a successor already in
-    /// place.
+    /// The files of a log whose append point lies in segment `current`; `prefilled` says how much
+    /// of each file is written space. Segments behind `current` are successors already in place.
     #[must_use]
     pub fn new(
         geometry: Geometry,
         files: BTreeMap<u64, FileId>,
-        current: u64,
-        current_file: FileId,
-        filled: u64,
+        prefilled: BTreeMap<u64, u64>,
+        (current, current_file): (u64, FileId),
     ) -> Self {
-        let next = files.get(&(current + 1)).map_or(Next::Absent, |&file| Next::Ready { file });
-        let fill =
-            if filled >= geometry.segment_bytes { Fill::Done } else { Fill::Idle { filled } };
-        Self {
+        let filled = prefilled.get(&current).copied().unwrap_or(0);
+        let mut segments = Self {
             geometry,
             files,
+            prefilled,
             current,
-            current_file,
-            fill,
-            fill_number: current,
-            next,
+            fill: Fill::new(&geometry, current, current_file, filled),
+            successor: Successor::absent(current + 1),
             roll_waits: false,
-            failure: None,
-            header: None,
             unwritten_bytes: 0,
             prefilled_bytes: 0,
+        };
+        segments.successor = segments.find_successor();
+        segments
+    }
+
+    /// Segments behind the current one are there when a power loss took the end of the log but not
+    /// the names of what came after it.
+    fn find_successor(&self) -> Successor {
+        let number = self.current + 1;
+        match self.files.get(&number) {
+            Some(&file) => {
+                let filled = self.prefilled.get(&number).copied().unwrap_or(0);
+                Successor::ready(number, file, filled)
+            }
+            None => Successor::absent(number),
         }
     }
 
@@ -217,108 +165,82 @@ impl Segments {
     /// Why the successor is not in place, if preparing it failed; also while it is tried again.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
-        self.failure
+        self.successor.failure()
     }
 
     /// Moves on to the successor; `false` while it is not in place. From then on it is prepared
     /// without pause: a batch that does not fit may come long before the segment is full.
     pub fn roll(&mut self) -> bool {
-        let Next::Ready { file } = self.next else {
+        let Some((file, filled)) = self.successor.in_place() else {
             self.roll_waits = true;
             return false;
         };
         self.roll_waits = false;
         self.current += 1;
-        self.current_file = file;
         self.files.insert(self.current, file);
-        // A fill of the old segment that is still in flight keeps blocking the groups that are
-        // sealed there but not yet written: zeros must never land on top of them.
-        if !matches!(self.fill, Fill::Writing { .. }) {
-            self.fill = Fill::Done;
-        }
-        // Segments behind the successor are there when a power loss took the end of the log but
-        // not the names of what came after it.
-        let after = self.files.get(&(self.current + 1));
-        self.next = after.map_or(Next::Absent, |&file| Next::Ready { file });
+        self.prefilled.insert(self.current, filled);
+        self.retarget();
+        self.successor = self.find_successor();
         true
     }
 
-    /// Whether a group that ends at `end` in segment `number` must wait for a fill, and since when
-    /// that is in flight.
-    #[must_use]
-    pub fn blocks(&self, number: u64, end: u64) -> Option<Nanos> {
-        match self.fill {
-            Fill::Writing { from, since, .. } if number == self.fill_number && end > from => {
-                Some(since)
-            }
-            _ => None,
+    /// Lets the fill go on in the current segment, unless zeros are on their way to the one before:
+    /// they keep blocking the groups that are sealed there and not yet written.
+    fn retarget(&mut self) {
+        if self.fill.number() < self.current && !self.fill.is_writing() {
+            self.fill_segment(self.current);
         }
     }
 
-    /// A group is about to be written up to `end` in segment `number`.
-    pub fn note_append(&mut self, number: u64, end: u64) {
-        if number != self.fill_number {
-            return;
+    fn fill_segment(&mut self, number: u64) {
+        if let Some(&file) = self.files.get(&number) {
+            let filled = self.prefilled.get(&number).copied().unwrap_or(0);
+            self.fill = Fill::new(&self.geometry, number, file, filled);
         }
-        let (Fill::Idle { filled } | Fill::Syncing { filled, .. }) = &mut self.fill else { return };
-        if *filled < end {
-            self.unwritten_bytes += end - *filled;
-            *filled = end;
-        }
+    }
+
+    /// Since when a fill is in flight that a group ending at `end` of segment `number` has to wait
+    /// for.
+    #[must_use]
+    pub fn blocks(&self, number: u64, end: u64) -> Option<Nanos> {
+        self.fill.blocks(number, end)
+    }
+
+    /// A group of `bytes` is about to be written up to `end` in segment `number`.
+    pub fn note_append(&mut self, number: u64, end: u64, bytes: u64) {
+        self.unwritten_bytes += self.fill.note_append(number, end, bytes);
     }
 
     /// Submits background work that is due; `append` is the append point. One operation at a time
-    /// for the current segment and one for its successor.
+    /// for filling and one for the successor.
     pub fn step<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        self.step_fill(disk, append, now);
-        self.step_next(disk, append, now);
+        // An idle node writes nothing: all of this starts with the first append.
+        if append <= self.geometry.first_group(self.current) && !self.roll_waits {
+            return;
+        }
+        self.step_successor(disk, append, now);
+        let used = self.used_share(append);
+        if self.fill.is_done() && self.fill.number() == self.current {
+            self.fill_successor();
+        }
+        let in_current = self.fill.number() == self.current;
+        let target = if in_current { self.geometry.segment_bytes } else { self.fill_target(used) };
+        let append = in_current.then_some(append);
+        self.fill.step(disk, &self.geometry, append, target, now);
     }
 
-    fn step_fill<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        let Fill::Idle { filled } = self.fill else { return };
-        // An idle node writes nothing: filling starts with the first append.
-        if append <= self.geometry.first_group(self.current) {
-            return;
-        }
-        let start = self.current * self.geometry.segment_bytes;
-        let at = (append.0 - start).next_multiple_of(u64::from(BLOCK_BYTES));
-        // A segment filled to its last byte ends where the next begins.
-        let from = filled.max(at).min(self.geometry.segment_bytes);
-        let len = (self.geometry.segment_bytes - from).min(u64::from(PREFILL_STEP_BYTES));
-        if len == 0 {
-            self.fill = Fill::Done;
-            return;
-        }
-        let op = DiskOp::Zero { file: self.current_file, offset: from, len: len as u32 };
-        if let Ok(op) = disk.submit(op) {
-            self.fill = Fill::Writing { op, from, to: from + len, since: now };
+    /// The part of [`Segments::step`] that the log cannot do without.
+    pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
+        if self.used_share(append) >= SUCCESSOR_FROM {
+            self.successor.step(disk, &self.geometry, now);
         }
     }
 
-    fn step_next<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        match self.next {
-            Next::Failed { at, renamed: Some(file), .. } if now >= at.plus(RETRY_NANOS) => {
-                self.sync_dir(disk, file, now);
-            }
-            Next::Failed { at, renamed: None, .. } if now >= at.plus(RETRY_NANOS) => {
-                self.next = Next::Absent;
-            }
-            _ => {}
-        }
-        // Written space of a new log first: both fills at once would double what a flush waits for.
-        let current_filled = matches!(self.fill, Fill::Done);
-        match self.next {
-            Next::Absent if current_filled && self.used_share(append) >= 0.25 => {
-                let name = FileName::Spare(self.current + 1);
-                let create = Some(self.geometry.segment_bytes);
-                if let Ok(op) = disk.submit(DiskOp::Open { name, create }) {
-                    self.next = Next::Opening(op);
-                }
-            }
-            Next::Pausing { file, filled } if filled < self.fill_target(append) => {
-                self.fill_next(disk, file, filled);
-            }
-            _ => {}
+    /// The current segment is filled: its successor is next.
+    fn fill_successor(&mut self) {
+        let number = self.current + 1;
+        if let Some((file, filled)) = self.successor.in_place() {
+            self.fill = Fill::new(&self.geometry, number, file, filled);
         }
     }
 
@@ -330,26 +252,11 @@ impl Segments {
         self.geometry.offset(append) as f64 / self.geometry.segment_bytes as f64
     }
 
-    /// How much of the successor should be filled by now: all of it when the current segment is
-    /// 3/4 full, in proportion from 1/4 on.
-    fn fill_target(&self, append: LogPos) -> u64 {
-        let due = ((self.used_share(append) - 0.25) * 2.0).clamp(0.0, 1.0);
+    /// How much of the successor should be filled by now.
+    fn fill_target(&self, used: f64) -> u64 {
+        let due = ((used - FILL_FROM) / (FILL_TO - FILL_FROM)).clamp(0.0, 1.0);
         let target = (due * self.geometry.segment_bytes as f64) as u64;
         (target + u64::from(PREFILL_STEP_BYTES)).min(self.geometry.segment_bytes)
-    }
-
-    fn fill_next<D: Disk>(&mut self, disk: &mut D, file: FileId, filled: u64) {
-        let len = (self.geometry.segment_bytes - filled).min(u64::from(PREFILL_STEP_BYTES));
-        let op = if len == 0 {
-            DiskOp::Sync { file }
-        } else {
-            DiskOp::Zero { file, offset: filled, len: len as u32 }
-        };
-        self.next = match disk.submit(op) {
-            Ok(op) if len == 0 => Next::Syncing { file, op },
-            Ok(op) => Next::Filling { file, from: filled, to: filled + len, op },
-            Err(_) => Next::Pausing { file, filled },
-        };
     }
 
     /// Takes a completion that belongs to background work; gives back any other.
@@ -361,155 +268,25 @@ impl Segments {
         sequence: u64,
         now: Nanos,
     ) -> Option<Completion> {
-        let op = completion.op;
-        let filling = match self.fill {
-            Fill::Writing { op: writing, .. } => writing == op,
-            Fill::Syncing { op: syncing, .. } => syncing == op,
-            _ => false,
-        };
-        if filling {
-            self.on_fill(disk, completion.result);
-            self.step_fill(disk, append, now);
-            return None;
+        let Completion { op, result } = completion;
+        if self.fill.owns(op) {
+            self.prefilled_bytes += self.fill.on_completion(disk, &self.geometry, sequence, result);
+            self.retarget();
+        } else if self.successor.owns(op) {
+            self.successor.on_completion(disk, &self.geometry, sequence, result, now);
+        } else {
+            return Some(Completion { op, result });
         }
-        let mine = match self.next {
-            Next::Opening(next)
-            | Next::Filling { op: next, .. }
-            | Next::Syncing { op: next, .. }
-            | Next::Heading { op: next, .. }
-            | Next::Renaming { op: next, .. }
-            | Next::SyncingDir { op: next, .. } => next == op,
-            _ => false,
-        };
-        if !mine {
-            return Some(completion);
-        }
-        match completion.result {
-            Ok(output) => self.on_next(disk, output, append, sequence, now),
-            Err(errno) => self.fail(disk, errno, now),
-        }
+        self.step_successor(disk, append, now);
         None
-    }
-
-    fn on_fill<D: Disk>(&mut self, disk: &mut D, result: Result<Output, Errno>) {
-        self.fill = match (&self.fill, result) {
-            // Space that cannot be filled is appended to as it is, and counted.
-            (_, Err(_)) => Fill::Done,
-            (Fill::Writing { from, to, .. }, Ok(_)) => {
-                self.prefilled_bytes += to - from;
-                if self.fill_number != self.current {
-                    Fill::Done
-                } else {
-                    match disk.submit(DiskOp::Sync { file: self.current_file }) {
-                        Ok(op) => Fill::Syncing { op, filled: *to },
-                        Err(_) => Fill::Idle { filled: *to },
-                    }
-                }
-            }
-            (Fill::Syncing { filled, .. } | Fill::Idle { filled }, Ok(_)) => {
-                Fill::Idle { filled: *filled }
-            }
-            (Fill::Done, Ok(_)) => Fill::Done,
-        };
-    }
-
-    fn on_next<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        output: Output,
-        append: LogPos,
-        sequence: u64,
-        now: Nanos,
-    ) {
-        let number = self.current + 1;
-        match (&self.next, output) {
-            (Next::Opening(_), Output::Opened { file, .. }) => {
-                self.next = Next::Pausing { file, filled: 0 };
-            }
-            (&Next::Filling { file, from, to, .. }, _) => {
-                self.prefilled_bytes += to - from;
-                if to == self.geometry.segment_bytes {
-                    self.fill_next(disk, file, to);
-                } else {
-                    self.next = Next::Pausing { file, filled: to };
-                }
-            }
-            (&Next::Syncing { file, .. }, _) => self.head(disk, file, number, sequence, now),
-            (&Next::Heading { file, .. }, _) => {
-                let (from, to) = (FileName::Spare(number), FileName::Segment(number));
-                match disk.submit(DiskOp::Rename { from, to }) {
-                    Ok(op) => self.next = Next::Renaming { file, op },
-                    Err(_) => self.fail(disk, Errno(EBUSY), now),
-                }
-            }
-            (&Next::Renaming { file, .. }, _) => self.sync_dir(disk, file, now),
-            (&Next::SyncingDir { file, .. }, _) => {
-                self.header = None;
-                self.failure = None;
-                self.next = Next::Ready { file };
-            }
-            _ => {}
-        }
-        self.step_next(disk, append, now);
-    }
-
-    fn head<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        file: FileId,
-        number: u64,
-        sequence: u64,
-        now: Nanos,
-    ) {
-        let header = self.geometry.header(number, sequence, self.geometry.segment_bytes);
-        let Some(block) = header_block(disk, &header) else {
-            return self.fail(disk, Errno(ENOMEM), now);
-        };
-        let data = block.device_slice(0..BLOCK_BYTES);
-        self.header = Some(block);
-        match disk.submit(DiskOp::Write { file, offset: 0, data, durable: true }) {
-            Ok(op) => self.next = Next::Heading { file, op },
-            Err(_) => self.fail(disk, Errno(EBUSY), now),
-        }
-    }
-
-    /// The file has its name; the name must become durable.
-    fn sync_dir<D: Disk>(&mut self, disk: &mut D, file: FileId, now: Nanos) {
-        self.next = match disk.submit(DiskOp::SyncDir) {
-            Ok(op) => Next::SyncingDir { file, op },
-            Err(_) => Next::Failed { at: now, renamed: Some(file) },
-        };
-    }
-
-    fn fail<D: Disk>(&mut self, disk: &mut D, errno: Errno, now: Nanos) {
-        let renamed = match self.next {
-            Next::SyncingDir { file, .. } => Some(file),
-            Next::Filling { file, .. }
-            | Next::Syncing { file, .. }
-            | Next::Heading { file, .. }
-            | Next::Renaming { file, .. } => {
-                // The file stays as a spare and is opened again; closing cannot fail usefully.
-                let _ = disk.submit(DiskOp::Close { file });
-                None
-            }
-            _ => None,
-        };
-        self.failure = Some(errno);
-        self.next = Next::Failed { at: now, renamed };
     }
 
     /// When [`Segments::step`] should be called again though nothing happens.
     #[must_use]
     pub fn wake_at(&self) -> Option<Nanos> {
-        match self.next {
-            Next::Failed { at, .. } => Some(at.plus(RETRY_NANOS)),
-            _ => None,
-        }
+        self.successor.wake_at()
     }
 }
-
-const EBUSY: i32 = 16;
-const ENOMEM: i32 = 12;
 
 /// A block with a segment header in it.
 pub fn header_block<D: Disk>(disk: &mut D, header: &SegmentHeader) -> Option<Block> {

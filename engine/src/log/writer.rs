@@ -470,11 +470,13 @@ impl Log {
     }
 
     /// Cuts the open group if it is due and hands to the device what the pipeline has room for;
-    /// then background work.
-    pub fn commit<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+    /// then background work. Whether a group was handed over: its time is then to be told with
+    /// [`Log::note_submitted`].
+    pub fn commit<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
         if self.poison.is_some() {
-            return;
+            return false;
         }
+        let before = self.groups;
         self.check_deadline(now);
         loop {
             if self.sealed.is_empty() && self.commit.has_room() && self.is_due(now) {
@@ -493,7 +495,32 @@ impl Log {
                 }
             }
         }
-        self.segments.step(disk, self.end, now);
+        // Where the device is the bottleneck, zeros would only take its time: the log goes on in
+        // unwritten space.
+        if self.sealed.is_empty() {
+            self.segments.step(disk, self.end, now);
+        } else {
+            self.segments.step_successor(disk, self.end, now);
+        }
+        self.groups > before
+    }
+
+    /// The groups that the last [`Log::commit`] handed over were on their way by `now`.
+    pub fn note_submitted(&mut self, now: Nanos) {
+        let newest = self.commit.submitted_sequence();
+        for sequence in (self.times_first..=newest).rev() {
+            let at = (sequence - self.times_first) as usize;
+            match self.times.get_mut(at) {
+                Some(times) if times.submitted == Nanos::default() => times.submitted = now,
+                _ => break,
+            }
+        }
+    }
+
+    /// Bytes appended and not yet written.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.written_end.0)
     }
 
     /// Whether the open group goes now.
@@ -519,15 +546,12 @@ impl Log {
             DiskOp::Write { file, offset, data: group.data.clone(), durable: way == Way::Durable };
         let Ok(op) = disk.submit(op) else { return false };
         let Some(group) = self.sealed.pop_front() else { return false };
-        self.segments.note_append(number, write_end);
+        let bytes = group.data.len() as u64;
+        self.segments.note_append(number, write_end, bytes);
         self.commit.submitted(op, group.sequence, file, way, now);
         self.ends.push_back((group.sequence, group.end));
         self.groups += 1;
         self.group_bytes += group.data.len() as u64;
-        let at = (group.sequence - self.times_first) as usize;
-        if let Some(times) = self.times.get_mut(at) {
-            times.submitted = now;
-        }
         true
     }
 

@@ -25,6 +25,7 @@ use crate::batch::BatchError;
 use crate::index::walk::Extents;
 use crate::io::{Completion, Env, Errno, Nanos};
 use crate::level::AckLevel;
+use crate::limits::UNWRITTEN_BYTES_MAX;
 use crate::log::position::LogPos;
 use crate::log::recover::{self, Found, OpenError, OpenOptions};
 use crate::log::writer::{AppendError, Log};
@@ -310,6 +311,12 @@ impl<E: Env> Shard<E> {
     #[must_use]
     pub fn durable_in_flight(&self) -> bool {
         self.log.durable_in_flight()
+    }
+
+    /// Whether so much waits to be written that no more should be taken in until some of it is.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX && self.log.poison().is_none()
     }
 
     /// Stage histograms.

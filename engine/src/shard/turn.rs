@@ -26,7 +26,10 @@ impl<E: Env> Shard<E> {
     pub fn turn(&mut self, clock: TurnClock, effects: &mut Vec<Effect>) -> TurnEnd {
         self.stamp_received(clock.received);
         self.take_completions(clock.gathered, effects);
-        self.log.commit(self.env.disk(), clock.received);
+        if self.log.commit(self.env.disk(), clock.received) {
+            let now = self.env.now();
+            self.log.note_submitted(now);
+        }
         self.release(clock, effects);
         self.wake_parked(clock.received, effects);
         TurnEnd {

@@ -249,7 +249,9 @@ fn a_full_disk_is_told_and_space_is_used_again() {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        assert!(full > 0 && node.broker.poison().is_none());
+        // Without zeros ahead of it the log goes on in unwritten space; without a file it cannot.
+        assert_eq!(full > 0, kind == OpKind::Create);
+        assert!(node.broker.poison().is_none());
         faults(&mut node).clear();
         assert!(node.settle(&mut history));
         for _ in 0..12 {

@@ -63,5 +63,5 @@ fn every_crash_point_of_a_short_life() {
 
 #[test]
 fn random_lives_keep_every_promise() {
-    each_seed("random_lives_keep_every_promise", 1500, seeds::run);
+    each_seed("random_lives_keep_every_promise", 800, seeds::run);
 }

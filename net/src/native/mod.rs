@@ -273,6 +273,10 @@ impl<E: Env> Service for Native<E> {
         self.record_sent(sent);
     }
 
+    fn is_congested(&self) -> bool {
+        self.broker.is_congested()
+    }
+
     fn drain(&mut self) {
         self.broker.stop(&mut self.answers);
     }

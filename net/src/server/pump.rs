@@ -116,7 +116,7 @@ impl<S: Service> Pump<S> {
             }
         }
         let more = turn.more_work
-            || !self.receiver.queue.is_empty()
+            || (!self.receiver.queue.is_empty() && !self.service.is_congested())
             || self.receiver.has_relief()
             || !self.outbox.is_idle()
             || (self.accept_pending && self.accept_paused_until.is_none());
@@ -246,6 +246,9 @@ impl<S: Service> Pump<S> {
 
     fn receive(&mut self, now: Nanos) {
         for _ in 0..self.receiver.queue.len() {
+            if self.service.is_congested() {
+                return;
+            }
             let Some(id) = self.receiver.queue.pop_front() else { return };
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.queued = false;

@@ -84,6 +84,11 @@ pub trait Service {
     /// The turn's replies were handed to the sockets.
     fn after_send(&mut self, sent: Nanos);
 
+    /// Whether to leave input in the sockets until a completion makes room.
+    fn is_congested(&self) -> bool {
+        false
+    }
+
     /// The reactor stops: accept nothing new, finish what was begun.
     fn drain(&mut self);
 

@@ -10,12 +10,12 @@ pub(crate) fn check(history: &History, survey: &Survey) -> Result<(), String> {
         match found {
             Some(_) if topic.deleted => return Err(format!("deleted and back: {topic:?}")),
             None if !topic.delete_asked => return Err(format!("a topic is gone: {topic:?}")),
-            Some(found) => {
-                if found.name != topic.name || found.queues.len() != usize::from(topic.queues) {
-                    return Err(format!("another topic: {topic:?} is {}", found.name));
-                }
+            Some(found)
+                if found.name != topic.name || found.queues.len() != usize::from(topic.queues) =>
+            {
+                return Err(format!("another topic: {topic:?} is {}", found.name));
             }
-            None => {}
+            _ => {}
         }
     }
     Ok(())

@@ -1,0 +1,50 @@
+//! Why a scenario did not come to its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::load::LoadError;
+use crate::report::ReportError;
+use crate::yardstick::YardstickError;
+
+/// A scenario that failed; the sources say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The generator failed.
+    #[error("{run}: {source}")]
+    Load {
+        /// Which run.
+        run: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// A yardstick or a child process failed.
+    #[error(transparent)]
+    Yardstick(#[from] YardstickError),
+    /// The report cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A directory cannot be made or used.
+    #[error("{action} {}: {source}", path.display())]
+    Directory {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The options contradict each other; change them.
+    #[error("{0}")]
+    Options(String),
+}
+
+impl BenchError {
+    pub(super) fn load(run: &str) -> impl FnOnce(LoadError) -> Self {
+        move |source| Self::Load { run: run.to_owned(), source }
+    }
+
+    pub(super) fn dir(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Directory { action, path: path.to_path_buf(), source }
+    }
+}

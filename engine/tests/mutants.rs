@@ -1,0 +1,326 @@
+//! The test of the tests: known bugs are put into a copy of the engine, and its simulation must
+//! find every one of them.
+//!
+//! A mutant is a replacement of source text, so nothing of it is in the engine. That each one
+//! still applies is checked in every test run; the hunt itself takes minutes:
+//! `cargo test -p engine --test mutants -- --ignored --nocapture` (some: `MUTANT=name,name`).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One replacement: file, what is there, what comes in its place.
+type Edit = (&'static str, &'static str, &'static str);
+
+struct Mutant {
+    name: &'static str,
+    edits: &'static [Edit],
+}
+
+const COMMIT: &str = "src/log/commit.rs";
+const WRITER: &str = "src/log/writer.rs";
+const RECOVER: &str = "src/log/recover.rs";
+const SCAN: &str = "src/log/recover/scan.rs";
+const SEGMENTS: &str = "src/log/segments.rs";
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "acknowledged-before-the-prefix-is-complete",
+        edits: &[(
+            COMMIT,
+            "        flight.done = true;\n",
+            "        flight.done = true;
+        self.written = self.written.max(flight.sequence);
+        if flight.way == Way::Durable {
+            self.durable = self.durable.max(flight.sequence);
+        }\n",
+        )],
+    },
+    Mutant {
+        name: "dsync-after-plain-acknowledges-the-prefix",
+        edits: &[
+            (
+                COMMIT,
+                "if let Some(file) = self.unsynced() {",
+                "if !waits && let Some(file) = self.unsynced() {",
+            ),
+            (
+                COMMIT,
+                "self.landed.pop_front_if(|group| group.way == Way::Durable)",
+                "self
+            .landed
+            .iter()
+            .any(|group| group.way == Way::Durable)
+            .then(|| self.landed.pop_front())
+            .flatten()",
+            ),
+        ],
+    },
+    Mutant {
+        name: "sync-covers-writes-in-flight",
+        edits: &[
+            (
+                COMMIT,
+                "if self.flights.iter().any(|flight| !flight.done && flight.way == Way::Plain) {",
+                "if false {",
+            ),
+            (COMMIT, "flight.done || flight.way == Way::Durable ||", "true || flight.done ||"),
+        ],
+    },
+    Mutant {
+        name: "recovery-ignores-epochs",
+        edits: &[(
+            SCAN,
+            "            && header.epoch >= self.epoch\n            && !self.is_leftover(&header);",
+            "            && (header.epoch >= self.epoch || self.is_leftover(&header) || true);",
+        )],
+    },
+    Mutant {
+        name: "a-group-may-mix-lives",
+        edits: &[(SCAN, "batch.leader_epoch() == header.epoch", "batch.leader_epoch() > 0")],
+    },
+    Mutant {
+        name: "recovery-does-not-sync-the-tail",
+        edits: &[(
+            RECOVER,
+            "    sync_tail(disk, &geometry, &files, tail.watermark)?;\n",
+            "    if false {
+        sync_tail(disk, &geometry, &files, tail.watermark)?;
+    }\n",
+        )],
+    },
+    Mutant {
+        name: "damage-is-a-torn-tail",
+        edits: &[(SCAN, "if header.epoch >= self.epoch && header.watermark > end {", "if false {")],
+    },
+    Mutant {
+        name: "watermark-of-a-new-life-is-rounded-up",
+        edits: &[(
+            WRITER,
+            "            durable_end: end,",
+            "            durable_end: next_block(end),",
+        )],
+    },
+    Mutant {
+        name: "tail-block-continued-while-in-flight",
+        edits: &[(WRITER, "            && self.commit.written() + 1 == self.sequence_next\n", "")],
+    },
+    Mutant {
+        name: "acknowledged-at-submission",
+        edits: &[(
+            WRITER,
+            "    pub fn durable(&self) -> u64 {
+        self.commit.durable()",
+            "    pub fn durable(&self) -> u64 {
+        self.commit.submitted_sequence()",
+        )],
+    },
+    Mutant {
+        name: "acknowledged-in-memory",
+        edits: &[(
+            WRITER,
+            "    pub fn written(&self) -> u64 {
+        self.commit.written()",
+            "    pub fn written(&self) -> u64 {
+        self.sequence_next",
+        )],
+    },
+    Mutant {
+        name: "superblock-written-in-place",
+        edits: &[(
+            "src/log/superblock_format.rs",
+            "(epoch % 2) as u64 * BLOCK_BYTES as u64",
+            "(epoch / u32::MAX) as u64 * BLOCK_BYTES as u64",
+        )],
+    },
+    Mutant {
+        name: "superblock-after-the-first-append",
+        edits: &[(
+            RECOVER,
+            "    let data = block.device_slice(0..BLOCK_BYTES);
+    run(disk, DiskOp::Write { file, offset, data, durable: true }).map_err(io(what))?;
+    // The file's own",
+            "    let data = block.device_slice(0..BLOCK_BYTES);
+    let durable = geometry.epoch == 1;
+    run(disk, DiskOp::Write { file, offset, data, durable }).map_err(io(what))?;
+    if !durable {
+        return Ok(());
+    }
+    // The file's own",
+        )],
+    },
+    Mutant {
+        name: "prefill-may-overwrite",
+        edits: &[(WRITER, "if self.segments.blocks(number, write_end).is_some() {", "if false {")],
+    },
+    Mutant {
+        name: "rolled-into-a-name-that-is-not-durable",
+        edits: &[(
+            SEGMENTS,
+            "(&Next::Renaming { file, .. }, _) => self.sync_dir(disk, file, now),",
+            "(&Next::Renaming { file, .. }, _) => self.next = Next::Ready { file },",
+        )],
+    },
+    Mutant {
+        name: "consumers-see-what-is-only-written",
+        edits: &[(
+            "src/shard/complete.rs",
+            "(&mut self.durable_touched, self.log.durable())",
+            "(&mut self.durable_touched, self.log.written())",
+        )],
+    },
+    Mutant {
+        name: "a-full-segment-is-followed-by-itself",
+        edits: &[(RECOVER, "geometry.number_before(end)", "geometry.number(end)")],
+    },
+    Mutant {
+        name: "fill-starts-below-the-append-point",
+        edits: &[(
+            SEGMENTS,
+            "(append.0 - start).next_multiple_of",
+            "(self.geometry.offset(append) + start - start).next_multiple_of",
+        )],
+    },
+    Mutant {
+        name: "a-batch-that-does-not-fit-waits-for-ever",
+        edits: &[(SEGMENTS, "self.roll_waits = true;", "self.roll_waits = false;")],
+    },
+    Mutant {
+        name: "segments-beyond-the-successor-are-forgotten",
+        edits: &[(SEGMENTS, "self.files.get(&(self.current + 1));", "self.files.get(&u64::MAX);")],
+    },
+    Mutant {
+        name: "leftovers-of-lives-that-ended-without-them",
+        edits: &[(
+            SCAN,
+            "header.epoch < self.geometry.epoch && header.sequence > self.found_before",
+            "false && header.epoch == 0",
+        )],
+    },
+    Mutant {
+        name: "poison-forgives",
+        edits: &[(
+            WRITER,
+            "            self.poison = Some((self.written_end, errno));",
+            "            let _ = errno;",
+        )],
+    },
+];
+
+fn engine() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The file with all edits of a mutant made.
+fn mutated(mutant: &Mutant, file: &str) -> String {
+    let mut text = fs::read_to_string(engine().join(file)).unwrap();
+    for (_, old, new) in mutant.edits.iter().filter(|(name, ..)| *name == file) {
+        let count = text.matches(old).count();
+        assert!(count == 1, "{}: {count} places in {file} are {old:?}", mutant.name);
+        text = text.replace(old, new);
+    }
+    text
+}
+
+#[test]
+fn every_mutant_still_applies() {
+    for mutant in MUTANTS {
+        for (file, ..) in mutant.edits {
+            mutated(mutant, file);
+        }
+    }
+}
+
+#[test]
+#[ignore = "builds the engine once for every mutant: minutes"]
+fn every_mutant_is_caught() {
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    let only = std::env::var("MUTANT").ok();
+    let chosen = |mutant: &&Mutant| {
+        only.as_ref().is_none_or(|only| only.split(',').any(|only| mutant.name.contains(only)))
+    };
+    let mut survivors = Vec::new();
+    for mutant in MUTANTS.iter().filter(chosen) {
+        fresh_copy(&copy);
+        for (file, ..) in mutant.edits {
+            fs::write(copy.join("engine").join(file), mutated(mutant, file)).unwrap();
+        }
+        match hunt(&copy) {
+            Some(how) => println!("{:45} caught: {how}", mutant.name),
+            None => survivors.push(mutant.name),
+        }
+    }
+    fs::remove_dir_all(&copy).unwrap();
+    assert!(survivors.is_empty(), "nobody noticed: {survivors:?}");
+}
+
+/// A workspace with nothing but the engine in it.
+fn fresh_copy(to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).unwrap();
+    }
+    let root = engine().parent().unwrap().to_owned();
+    copy_dir(&engine(), &to.join("engine"));
+    for file in ["Cargo.lock", "rustfmt.toml", "clippy.toml"] {
+        fs::copy(root.join(file), to.join(file)).unwrap();
+    }
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let lines = manifest.lines().map(|line| match line {
+        line if line.starts_with("members") => "members = [\"engine\"]",
+        line if line.starts_with("default-members") => "",
+        // A mutant may leave something unused.
+        "warnings = \"deny\"" => "warnings = \"allow\"",
+        line => line,
+    });
+    fs::write(to.join("Cargo.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The tests that fail, and in which of the random runs; `None` if all pass. The unit tests are
+/// asked only about what the simulation does not see.
+fn hunt(copy: &Path) -> Option<String> {
+    failing(copy, &["--test", "simulation"]).or_else(|| failing(copy, &["--lib"]))
+}
+
+fn failing(copy: &Path, tests: &[&str]) -> Option<String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    // A mutant may loop for ever: that is caught, too.
+    let out = Command::new("timeout")
+        .args(["300", "cargo", "test", "--offline", "-p", "engine", "--no-fail-fast"])
+        .args(tests)
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(!errors.contains("could not compile"), "{errors}");
+    let failed = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+        Some(name.rsplit("::").next().unwrap_or(name))
+    });
+    let mut how: Vec<&str> = failed.collect();
+    how.extend(
+        text.lines()
+            .filter(|line| line.starts_with("failed in run"))
+            .map(|line| line.split(';').next().unwrap_or(line)),
+    );
+    if out.status.code() == Some(124) {
+        how.push("does not end");
+    }
+    (!out.status.success()).then(|| how.join(", "))
+}

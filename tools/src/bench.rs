@@ -1,0 +1,317 @@
+//! `uringmq bench`: parses, runs a scenario of the harness, prints and writes its report.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bench::report::{Ack, Report, Verified, Waiting, json, plot, table};
+use bench::scenario::{self, BenchError, comparison, goals, site};
+use bench::yardstick::{ServerSpec, serve};
+use clap::{Args, ValueEnum};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::exit;
+
+/// When the broker acknowledges.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// When appended in memory: lost with the process.
+    Memory,
+    /// When its device write completed: survives the process.
+    Written,
+    /// When it is on stable media: survives power loss.
+    Durable,
+}
+
+/// How the broker waits.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Wait {
+    /// Asleep whenever there is nothing to do.
+    Sleep,
+    /// Asleep when idle, looking while a durable write is in flight.
+    Hybrid,
+    /// Never asleep; needs a core of its own.
+    Poll,
+}
+
+/// Options of `bench`.
+///
+/// Starts a node of its own on a fresh data directory, measures what the bare machine can do
+/// (yardsticks), and then the node: the ack levels memory, written and durable with 1, 16 and 256
+/// producers. Everything is interleaved in rounds, so that a slow moment of the machine hits all
+/// alike. Ends with tables, a plot and JSON.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Ack levels to compare
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "memory,written,durable",
+        help_heading = "What is compared"
+    )]
+    modes: Vec<Mode>,
+    /// Numbers of producers to compare; each producer is a connection
+    #[arg(
+        long,
+        value_name = "N,..",
+        value_delimiter = ',',
+        default_value = "1,16,256",
+        help_heading = "What is compared"
+    )]
+    producers: Vec<u32>,
+    /// How the broker waits; the yardsticks wait alike
+    #[arg(long, value_enum, default_value = "hybrid", help_heading = "What is compared")]
+    wait: Wait,
+    /// Measure the published goals instead, each against its yardstick, and say which are met
+    #[arg(long, help_heading = "What is compared",
+          conflicts_with_all = ["modes", "producers", "wait", "size", "batch", "queues", "consumers",
+                                "in_flight", "rate", "input", "verify", "connect", "smoke"])]
+    goals: bool,
+    /// With --goals: only the goals of this case (1, 2, 4, 5, 15)
+    #[arg(long, value_name = "N", requires = "goals", help_heading = "What is compared")]
+    case: Option<u32>,
+
+    /// Bytes of a message
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, help_heading = "Load")]
+    size: u32,
+    /// Messages of a request
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    batch: u32,
+    /// Queues of the topic; batches go to them in turn
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    queues: u16,
+    /// Connections that consume meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    consumers: u32,
+    /// Requests outstanding on each producer's connection
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    in_flight: u32,
+    /// Send so many messages a second over all producers, whatever the answers do (open loop), and
+    /// count latencies from when each should have been sent. Without it every producer sends when
+    /// its last request was answered (closed loop)
+    #[arg(long, value_name = "PER_S", help_heading = "Load")]
+    rate: Option<f64>,
+    /// The messages are the lines of this file, or of all files below this directory, in order, and
+    /// again from the start when there are no more
+    #[arg(long, value_name = "FILE_OR_DIR", help_heading = "Load")]
+    input: Option<PathBuf>,
+    /// Check every message with a consumer: there, as sent, in order, once. Exit code 1 if not
+    #[arg(long, help_heading = "Load")]
+    verify: bool,
+
+    /// Seconds recorded for each line of the table, in each round
+    #[arg(long, value_name = "S", default_value_t = 1.2, help_heading = "Method")]
+    duration: f64,
+    /// Seconds before that
+    #[arg(long, value_name = "S", default_value_t = 0.3, help_heading = "Method")]
+    warmup: f64,
+    /// Rounds; a ratio is the median of its rounds [default: 3, with --goals 5]
+    #[arg(long, value_name = "N", help_heading = "Method")]
+    rounds: Option<u32>,
+    /// Do not pin broker and generator to a CPU each
+    #[arg(long, help_heading = "Method")]
+    no_pin: bool,
+    /// A few seconds that show that everything works, for CI: figures mean little
+    #[arg(long, help_heading = "Method", conflicts_with_all = ["duration", "warmup", "rounds"])]
+    smoke: bool,
+
+    /// A running node instead of a child; its topics are removed again
+    #[arg(long, value_name = "ADDR", help_heading = "Where")]
+    connect: Option<SocketAddr>,
+    /// Put the node's data here (choose the disk); it is removed at the end
+    #[arg(long, value_name = "DIR", help_heading = "Where")]
+    data_dir: Option<PathBuf>,
+    /// Keep the node's data
+    #[arg(long, help_heading = "Where")]
+    keep: bool,
+    /// Reports go here, each into a directory named by its time
+    #[arg(long, value_name = "DIR", default_value = "bench-results", help_heading = "Where")]
+    out: PathBuf,
+    /// Print the report as JSON on standard output, and nothing else
+    #[arg(long, help_heading = "Where")]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  uringmq bench                                       the comparison, in about a minute
+  uringmq bench --rate 500 --producers 1              latency of 500 messages a second
+  uringmq bench --data-dir /mnt/nvme --wait poll      another disk, a dedicated core
+  uringmq bench --input /var/log --verify             real lines, each one checked
+  uringmq bench --size 100 --batch 1000 --modes memory,durable --producers 1 --in-flight 4
+  uringmq bench --goals                               the published goals, on this machine
+
+Reading the result: `durable` against `ED` is the broker against the simplest possible durable
+server on the same disk; `durable` against `memory` at 256 producers is what the disk still costs
+when writes are shared. The second table says where the time went.";
+
+/// Options of the hidden `yardstick`: passed on as they are.
+#[derive(Debug, Args)]
+pub(crate) struct YardstickOptions {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Serves a yardstick until it is killed.
+pub(crate) fn yardstick(options: &YardstickOptions) -> ExitCode {
+    match ServerSpec::from_args(&options.args).and_then(|spec| serve(&spec)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::fail(exit::CANNOT_START, &error),
+    }
+}
+
+/// Runs the benchmark.
+pub(crate) fn run(options: Options) -> ExitCode {
+    let stop = match stop_on_signal() {
+        Ok(stop) => stop,
+        Err(error) => return exit::fail(exit::CANNOT_START, &error),
+    };
+    match run_and_report(&options, &stop) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(exit::FAILED),
+        Err(error) => exit::fail(exit::FAILED, &error),
+    }
+}
+
+/// False when a message was not delivered as it should.
+fn run_and_report(options: &Options, stop: &AtomicBool) -> Result<bool, BenchError> {
+    let scenario = scenario_options(options)?;
+    let dir = site::report_dir(&scenario.out)?;
+    if options.goals {
+        return measure_goals(options, &scenario, &dir, stop);
+    }
+    let report = comparison::compare(&scenario, &dir, stop, options.json)?;
+    let paths = write(&report, &dir)?;
+    let mut out = std::io::stdout().lock();
+    // Nobody reads it any more when this fails.
+    let _ = if options.json {
+        writeln!(out, "{}", json::to_json(&report)?)
+    } else {
+        write!(out, "{}\n{paths}", table::text(&report))
+    };
+    Ok(report.runs.iter().filter_map(|run| run.verified).all(|v| Verified::is_clean(&v)))
+}
+
+fn measure_goals(
+    options: &Options,
+    scenario: &scenario::Options,
+    dir: &Path,
+    stop: &AtomicBool,
+) -> Result<bool, BenchError> {
+    let goals = goals::measure(scenario, options.case, dir, stop, options.json)?;
+    let json = serde_json::to_string_pretty(&goals)
+        .map_err(|error| BenchError::Options(format!("the goals cannot be written: {error}")))?;
+    let mut paths = String::new();
+    for (name, text) in [("goals.json", &json), ("goals.md", &goals.markdown())] {
+        let path = dir.join(name);
+        if std::fs::write(&path, text).is_ok() {
+            paths += &format!("report {}\n", path.display());
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    let _ = if options.json {
+        writeln!(out, "{json}")
+    } else {
+        write!(out, "{}\n{paths}", goals.text())
+    };
+    Ok(goals.faults == 0)
+}
+
+/// Writes the report's files and says where they are.
+fn write(report: &Report, dir: &Path) -> Result<String, BenchError> {
+    let (json_path, svg_path) = (dir.join("report.json"), dir.join("latency.svg"));
+    let table_path = dir.join("report.md");
+    json::write(report, &json_path)?;
+    let mut paths = format!("report {}\n", json_path.display());
+    let markdown = table::markdown(report);
+    if std::fs::write(&table_path, markdown).is_ok() {
+        paths += &format!("table  {}\n", table_path.display());
+    }
+    if !report.runs.is_empty() || !report.yardsticks.is_empty() {
+        plot::write(report, &svg_path)?;
+        paths += &format!("plot   {}\n", svg_path.display());
+    }
+    Ok(paths)
+}
+
+fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> {
+    let wrong = |text: String| BenchError::Options(text);
+    let seconds = |seconds: f64, name: &str| {
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|_| wrong(format!("--{name} must be a number of seconds, not {seconds}")))
+    };
+    let exe = std::env::current_exe()
+        .map_err(|error| wrong(format!("this executable cannot be found: {error}")))?;
+    let (measure, warm_up, rounds) = if options.smoke {
+        (Duration::from_millis(150), Duration::from_millis(50), 1)
+    } else {
+        let rounds = options.rounds.unwrap_or(if options.goals { 5 } else { 3 });
+        (seconds(options.duration, "duration")?, seconds(options.warmup, "warmup")?, rounds)
+    };
+    Ok(scenario::Options {
+        modes: options.modes.iter().copied().map(ack).collect(),
+        producers: options.producers.clone(),
+        message_bytes: options.size,
+        batch: options.batch,
+        queues: options.queues,
+        consumers: options.consumers,
+        in_flight: options.in_flight,
+        rate_per_s: options.rate,
+        measure,
+        warm_up,
+        rounds,
+        input: options.input.clone(),
+        verify: options.verify,
+        connect: options.connect,
+        waiting: match options.wait {
+            Wait::Sleep => Waiting::Sleep,
+            Wait::Hybrid => Waiting::Hybrid,
+            Wait::Poll => Waiting::Poll,
+        },
+        out: options.out.clone(),
+        data_dir: options.data_dir.clone(),
+        keep: options.keep,
+        pin: !options.no_pin,
+        exe,
+        command: command_line(),
+    })
+}
+
+fn ack(mode: Mode) -> Ack {
+    match mode {
+        Mode::Memory => Ack::Memory,
+        Mode::Written => Ack::Written,
+        Mode::Durable => Ack::Durable,
+    }
+}
+
+fn command_line() -> String {
+    let args = std::env::args().skip(1);
+    std::iter::once("uringmq".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+/// A flag that SIGINT or SIGTERM sets; the second one ends the process at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>, nix::Error> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Before any other thread exists, so that none of them takes the signals.
+    signals.thread_block()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        while let Ok(signal) = signals.wait() {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(128 + signal as i32);
+            }
+            eprintln!("\nuringmq: {signal}, ending: what was measured follows");
+        }
+    });
+    Ok(stop)
+}
