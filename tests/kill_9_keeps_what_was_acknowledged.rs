@@ -20,7 +20,7 @@ const PRODUCERS: usize = 6;
 const WINDOW: usize = 16;
 
 /// What the node has promised, by topic; and the topics it has made.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Promises {
     acked: [Acked; TOPICS.len()],
     topics: Vec<String>,
@@ -69,9 +69,10 @@ async fn rounds(seed: u64) {
         node.kill();
         end_all(load).await;
         node = Node::start(&data, &options);
-        verify(&node.client().await, &promises.borrow()).await;
+        let so_far = promises.borrow().clone();
+        verify(&node.client().await, &so_far).await;
     }
-    let promises = promises.borrow();
+    let promises = promises.borrow().clone();
     let messages: usize = promises.acked.iter().map(|acked| acked.0.len()).sum();
     println!("{messages} messages and {} topics were acknowledged", promises.topics.len());
     assert!(messages > 100, "the load did load: {messages}");
