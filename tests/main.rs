@@ -10,6 +10,7 @@ mod harness;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
+mod consume_ends_when_told;
 mod disk_full;
 mod drain_on_sigterm_loses_nothing;
 mod foreign_or_newer_directory_is_refused;
