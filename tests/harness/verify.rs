@@ -74,3 +74,33 @@ pub(crate) fn check(messages: &[Message], acked: &Acked) {
     }
     assert_eq!(found, acked.0.len(), "acknowledged messages are missing");
 }
+
+/// The check must be able to fail, in each of its ways.
+#[test]
+fn check_notices_every_fault() {
+    let message = |offset, value: Vec<u8>| Message {
+        queue: 0,
+        offset,
+        timestamp_ms: 0,
+        store_timestamp_ms: 0,
+        key: None,
+        value: Some(value.into()),
+        headers: Vec::new(),
+    };
+    let good: Vec<_> = (0..4).map(|n| message(n, value(0, n, 10))).collect();
+    let mut acked = Acked::default();
+    for n in 0..4 {
+        acked.add(0, n, &value(0, n, 10));
+    }
+    let fails = |change: &dyn Fn(&mut Vec<Message>)| {
+        let mut messages = good.clone();
+        change(&mut messages);
+        std::panic::catch_unwind(|| check(&messages, &acked)).is_err()
+    };
+    assert!(!fails(&|_| {}), "all is well");
+    assert!(fails(&|messages| messages.truncate(3)), "the last one is lost");
+    assert!(fails(&|messages| drop(messages.remove(1))), "a gap");
+    assert!(fails(&|messages| messages[2].value = Some(value(0, 2, 9).into())), "other bytes");
+    assert!(fails(&|messages| messages.push(message(4, value(0, 3, 10)))), "one twice");
+    assert!(fails(&|messages| messages.push(message(4, value(0, 1, 10)))), "out of order");
+}
