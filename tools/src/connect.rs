@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use net::client::{Client, ClientConfig};
 use net::wire::AckLevel;
+use tokio::sync::Notify;
 
 use crate::failure::Failure;
 
@@ -29,6 +30,15 @@ impl Server {
         let config = ClientConfig { name, ..ClientConfig::default() };
         let connected = Client::connect_with(self.server.as_str(), config).await;
         connected.map_err(|source| Failure::Connect { server: self.server.clone(), source })
+    }
+
+    /// The same, unless a signal comes first.
+    pub(crate) async fn connect_unless(&self, stop: &Notify) -> Result<Client, Failure> {
+        tokio::select! {
+            biased;
+            () = stop.notified() => Err(Failure::Incomplete("stopped while connecting".to_owned())),
+            connected = self.connect() => connected,
+        }
     }
 }
 

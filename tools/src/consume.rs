@@ -70,7 +70,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
 }
 
 async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
-    let client = options.server.connect().await?;
+    let client = options.server.connect_unless(stop).await?;
     let topic = client.describe_topic(&options.topic).await?;
     let mut ranges = find_ranges(&client, &topic, options).await?;
     if !options.follow {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::output::say;
+
 /// It ran and failed.
 pub(crate) const FAILED: u8 = 1;
 /// The options do not go together (what clap itself refuses has the same code).
@@ -23,12 +25,12 @@ pub(crate) fn after_help(examples: &str) -> String {
 
 /// Prints an error for people and returns the code.
 pub(crate) fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("uringmq: {error}");
+    say(format_args!("uringmq: {error}"));
     let mut source = error.source();
     while let Some(cause) = source {
         // Transparent wrappers repeat themselves.
         if cause.to_string() != error.to_string() {
-            eprintln!("  because: {cause}");
+            say(format_args!("  because: {cause}"));
         }
         source = cause.source();
     }

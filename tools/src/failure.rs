@@ -8,6 +8,7 @@ use net::client::{ClientError, ErrorCode, PollError};
 use thiserror::Error;
 
 use crate::exit;
+use crate::output::say;
 
 /// Ends a client command.
 #[derive(Debug, Error)]
@@ -50,14 +51,14 @@ impl Failure {
 
     /// Prints it with advice and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("uringmq: {self}");
+        say(format_args!("uringmq: {self}"));
         let advice = match self {
             Self::Connect { source, .. } | Self::Client(source) => advice(source),
             Self::Poll(error) => advice(&error.source),
             Self::Usage(_) | Self::Io { .. } | Self::Incomplete(_) => None,
         };
         if let Some(advice) = advice {
-            eprintln!("  {advice}");
+            say(format_args!("  {advice}"));
         }
         ExitCode::from(match self {
             Self::Usage(_) => exit::USAGE,

@@ -31,8 +31,10 @@ impl Chunk {
         self.lines.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len()
+    /// One of them.
+    pub(crate) fn line(&self, at: usize) -> &[u8] {
+        let range = self.lines.get(at).cloned().unwrap_or_default();
+        self.bytes.get(range).unwrap_or_default()
     }
 }
 
@@ -84,9 +86,9 @@ fn cut(
             Err(error) => return Err(Failure::io(what)(error)),
             Ok(0) => {
                 bytes.truncate(begun);
-                let lines = if begun > 0 { vec![0..begun] } else { Vec::new() };
+                let lines = std::iter::once(0..begun).filter(|last| !last.is_empty()).collect();
                 let last = Chunk { bytes, lines };
-                return Ok(last.len() == 0 || chunks.blocking_send(Ok(last)).is_ok());
+                return Ok(last.lines.is_empty() || chunks.blocking_send(Ok(last)).is_ok());
             }
             Ok(received) => received,
         };
@@ -99,7 +101,7 @@ fn cut(
         }
         let whole = Chunk { bytes, lines };
         bytes = rest;
-        if whole.len() > 0 && chunks.blocking_send(Ok(whole)).is_err() {
+        if !whole.lines.is_empty() && chunks.blocking_send(Ok(whole)).is_err() {
             return Ok(false);
         }
     }

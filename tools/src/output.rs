@@ -1,10 +1,17 @@
 //! Standard output: lines, JSON documents, tables. A reader that has gone is not an error.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// Says something on standard error. Nobody listening, or no room in the file it goes to, must not
+/// keep the program from its work (`eprintln!` would panic).
+pub(crate) fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// Turns the result of writing to standard output into one that ends the command: well if the
 /// reader has gone (`| head`), badly otherwise.

@@ -3,9 +3,9 @@
 //! Reads top-down: [`run`] -> `produce` (read, send, count, all at once) -> `Target::send` (one
 //! chunk of lines) -> `report`.
 //! Invariants: chunks are begun in the order they were read, so the lines of one queue stay in
-//! order; every message is either acknowledged or counted as failed; what is in flight is bounded.
+//! order (unless the node was busy and a batch had to be sent again); every message is either acknowledged or counted as failed; what is in flight is bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,18 +14,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use net::client::{AckLevel, Client, ClientError, Partitioner, Producer, Record};
+use net::client::{AckLevel, Client, ClientError, ErrorCode, Partitioner, Producer, Record};
 use serde_json::json;
 
 use crate::connect::{Ack, Server, block_on};
 use crate::exit::after_help;
 use crate::failure::{Failure, advice};
 use crate::lines::{self, Chunk};
-use crate::output::{grouped, print_json};
+use crate::output::{grouped, print_json, say};
 use crate::stop;
 
-/// Batches on their way at once: enough to keep the node's disk busy from one connection.
-const BATCHES_IN_FLIGHT_MAX: usize = 256;
+/// Lines of one batch: with what a record adds to each (less than 20 bytes and its key's length,
+/// which is counted), they stay below the 1 MiB that a batch may have.
+const PART_BYTES_MAX: usize = 512 * 1024;
+const PART_LINES_MAX: usize = 16 * 1024;
+/// How long a batch is sent again and again to a node that is busy.
+const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Options of `produce`.
 #[derive(Debug, Args)]
@@ -50,6 +54,11 @@ pub(crate) struct Options {
     /// All messages to this queue; otherwise by key, or else to one queue after the other.
     #[arg(long, value_name = "N")]
     queue: Option<u16>,
+    /// Batches on their way at once. A batch that finds the node busy is sent again, and may then
+    /// end up behind later ones; with 1 the order is kept whatever happens.
+    #[arg(long, value_name = "N", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    in_flight: u32,
     /// Report in JSON, on standard output.
     #[arg(long)]
     json: bool,
@@ -67,8 +76,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
 }
 
 async fn produce(options: Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
-    let client = options.server.connect().await?;
+    let client = options.server.connect_unless(stop).await?;
     let target = Target::find(&client, &options).await?;
+    let in_flight_max = options.in_flight as usize;
     let files = if options.files.is_empty() { vec!["-".into()] } else { options.files };
     let mut chunks = lines::read(files, client.node().batch_bytes_max as usize);
     let begun = Instant::now();
@@ -83,7 +93,7 @@ async fn produce(options: Options, stop: &tokio::sync::Notify) -> Result<(), Fai
                 tally.count(records, outcome);
                 reading &= tally.error.is_none();
             }
-            chunk = chunks.recv(), if reading && in_flight.0.len() < BATCHES_IN_FLIGHT_MAX => {
+            chunk = chunks.recv(), if reading && in_flight.0.len() < in_flight_max => {
                 match chunk {
                     Some(Ok(chunk)) => target.send(chunk, &mut tally, &mut in_flight).await,
                     Some(Err(failure)) => {
@@ -132,10 +142,9 @@ impl InFlight {
 
 /// Where messages go.
 struct Target {
-    /// By key, or everything to one queue.
-    keyed: Arc<Producer>,
-    /// One per queue, for taking turns; empty if not.
-    turns: Vec<Arc<Producer>>,
+    /// One for each queue, by its number.
+    producers: Vec<Arc<Producer>>,
+    queue: Option<u16>,
     key_separator: Option<String>,
     ack: AckLevel,
 }
@@ -144,62 +153,110 @@ impl Target {
     async fn find(client: &Client, options: &Options) -> Result<Self, Failure> {
         let topic = client.describe_topic(&options.topic).await?;
         let ack = options.ack.map_or(topic.ack, AckLevel::from);
-        let producer = async |partitioner| {
-            let producer = client.producer(&*options.topic).ack(ack).partitioner(partitioner);
-            producer.build().await.map(Arc::new)
-        };
-        let keyed = options.queue.map_or(Partitioner::KeyHash, Partitioner::Queue);
-        let keyed = producer(keyed).await?;
-        let mut turns = Vec::new();
-        if options.queue.is_none() && options.key_separator.is_none() {
-            for queue in &topic.queues {
-                turns.push(producer(Partitioner::Queue(queue.queue)).await?);
-            }
+        if let Some(queue) = options.queue.filter(|&queue| usize::from(queue) >= topic.queues.len())
+        {
+            return Err(ClientError::NoSuchQueue { queue }.into());
         }
-        Ok(Self { keyed, turns, key_separator: options.key_separator.clone(), ack })
+        let mut producers = Vec::new();
+        for queue in &topic.queues {
+            let partitioner = Partitioner::Queue(queue.queue);
+            let producer = client.producer(&*options.topic).ack(ack).partitioner(partitioner);
+            producers.push(Arc::new(producer.build().await?));
+        }
+        let key_separator = options.key_separator.clone();
+        Ok(Self { producers, queue: options.queue, key_separator, ack })
     }
 
-    /// Sends the lines of a chunk: as one batch, or as one per queue that has a turn.
+    /// Sends the lines of a chunk, as one batch for each queue they go to.
     async fn send(&self, chunk: Chunk, tally: &mut Tally, in_flight: &mut InFlight) {
         let chunk = Arc::new(chunk);
-        tally.bytes += chunk.lines().map(|line| line.len() as u64).sum::<u64>();
-        if self.turns.is_empty() {
-            return self.send_part(&self.keyed, chunk, (0, 1), tally, in_flight).await;
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for (at, line) in chunk.lines().enumerate() {
+            tally.bytes += line.len() as u64;
+            let queue = self.queue_of(line, &mut tally.turn);
+            let part = parts.entry(queue).or_default();
+            if !part.takes(line) {
+                let full = std::mem::take(part);
+                self.send_part(queue, &chunk, full, tally, in_flight).await;
+            }
+            if let Some(part) = parts.get_mut(&queue) {
+                part.bytes += line.len();
+                part.lines.push(at);
+            }
         }
-        let queues = self.turns.len();
-        let first = tally.turn;
-        tally.turn = (first + chunk.len()) % queues;
-        for turn in 0..queues.min(chunk.len()) {
-            if let Some(producer) = self.turns.get((first + turn) % queues) {
-                let part = (turn, queues);
-                self.send_part(producer, Arc::clone(&chunk), part, tally, in_flight).await;
+        for (queue, part) in parts {
+            self.send_part(queue, &chunk, part, tally, in_flight).await;
+        }
+    }
+
+    fn queue_of(&self, line: &[u8], turn: &mut usize) -> usize {
+        let queues = self.producers.len().max(1);
+        match (self.queue, record(line, self.key_separator.as_deref()).key) {
+            (Some(queue), _) => usize::from(queue),
+            // As the client library's `Partitioner::KeyHash` does it.
+            (None, Some(key)) => crc32c::crc32c(key) as usize % queues,
+            (None, None) => {
+                *turn = (*turn + 1) % queues;
+                *turn
             }
         }
     }
 
-    /// Sends every `step`-th line of a chunk, from the one numbered `first`.
     async fn send_part(
         &self,
-        producer: &Arc<Producer>,
-        chunk: Arc<Chunk>,
-        (first, step): (usize, usize),
+        queue: usize,
+        chunk: &Arc<Chunk>,
+        part: Part,
         tally: &mut Tally,
         in_flight: &mut InFlight,
     ) {
-        let producer = Arc::clone(producer);
+        let Some(producer) = self.producers.get(queue).map(Arc::clone) else { return };
+        let chunk = Arc::clone(chunk);
         let separator = self.key_separator.clone();
         let one_way = self.ack == AckLevel::None;
         let sending = Box::pin(async move {
-            let lines = chunk.lines().skip(first).step_by(step);
+            let lines = part.lines.iter().map(|&at| chunk.line(at));
             let records: Vec<_> = lines.map(|line| record(line, separator.as_deref())).collect();
             let outcome = if one_way {
                 send_one_way(&producer, &records).await
             } else {
-                producer.send_batch(&records).await.map(drop)
+                send_patiently(&producer, &records).await
             };
             (records.len() as u64, outcome)
         });
         in_flight.push(sending, tally).await;
+    }
+}
+
+/// Lines of a chunk that go to one queue in one batch.
+#[derive(Default)]
+struct Part {
+    lines: Vec<usize>,
+    bytes: usize,
+}
+
+impl Part {
+    /// Whether it stays one batch with this line: then it is stored wholly or not at all, and may
+    /// be sent again.
+    fn takes(&self, line: &[u8]) -> bool {
+        let fits = self.bytes + line.len() <= PART_BYTES_MAX && self.lines.len() < PART_LINES_MAX;
+        self.lines.is_empty() || fits
+    }
+}
+
+/// Sends one batch, again and again while the node has no room for it: nothing was written then.
+async fn send_patiently(producer: &Producer, records: &[Record<'_>]) -> Result<(), ClientError> {
+    let begun = Instant::now();
+    loop {
+        match producer.send_batch(records).await {
+            Err(ClientError::Server { code: ErrorCode::Busy, retry_after_ms, .. })
+                if begun.elapsed() < BUSY_PATIENCE =>
+            {
+                let pause = Duration::from_millis(u64::from(retry_after_ms.max(1)));
+                tokio::time::sleep(pause).await;
+            }
+            other => return other.map(drop),
+        }
     }
 }
 
@@ -260,12 +317,12 @@ fn report(tally: Tally, target: &Target, took: Duration, json: bool) -> Result<(
         }))?;
     }
     let verb = if target.ack == AckLevel::None { "sent one-way" } else { "acknowledged" };
-    eprintln!(
+    say(format_args!(
         "{} messages ({} bytes read) {verb} with ack {ack} in {seconds:.3} s: {} messages/s",
         grouped(tally.sent),
         grouped(tally.bytes),
-        grouped(rate as u64),
-    );
+        grouped(rate as u64)
+    ));
     if let Some(error) = tally.error {
         let unsure = if error.outcome_unknown() { " (some may be stored)" } else { "" };
         let advice = advice(&error).map(|advice| format!("\n  {advice}")).unwrap_or_default();

@@ -12,6 +12,7 @@ use net::server::{Limits, WaitMode};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit;
+use crate::output::{print, say};
 
 /// How a reactor waits for work.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -77,7 +78,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         return exit::fail(exit::CANNOT_START, &errno);
     }
     if let Some(refusal) = refusal(&options) {
-        eprintln!("uringmq: {refusal}");
+        say(format_args!("uringmq: {refusal}"));
         return ExitCode::from(exit::CANNOT_START);
     }
     let node = match Node::start(node_options(&options)) {
@@ -85,22 +86,24 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
     let took = begun.elapsed().as_secs_f64() * 1e3;
-    println!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms",
+    let ready = format!(
+        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n",
         node.address(),
         options.data.display(),
         wait_mode(&options),
     );
+    // Whoever started the node may not be listening.
+    let _ = print(&ready);
     let waker = node.waker();
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
-            eprintln!("uringmq: {signal}, stopping: finishing what was begun");
             waker.stop();
+            say(format_args!("uringmq: {signal}, stopping: finishing what was begun"));
         }
     });
     match node.join() {
         Ok(()) => {
-            eprintln!("uringmq: stopped, everything acknowledged is on stable media");
+            say(format_args!("uringmq: stopped, everything acknowledged is on stable media"));
             ExitCode::SUCCESS
         }
         Err(error) => exit::fail(exit::FAILED, &error),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::connect::{Ack, Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
-use crate::output::{grouped, print, print_json, table};
+use crate::output::{grouped, print, print_json, say, table};
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -156,7 +156,7 @@ async fn list(options: &List) -> Result<(), Failure> {
         return print_json(&topics.iter().map(topic_json).collect::<Vec<_>>());
     }
     if topics.is_empty() {
-        eprintln!("no topics; make one with: uringmq topic create NAME");
+        say(format_args!("no topics; make one with: uringmq topic create NAME"));
     }
     let rows: Vec<_> = topics
         .into_iter()

@@ -104,8 +104,9 @@ impl<E: Env> Native<E> {
 
     fn produce(&mut self, conn: ConnId, header: RequestHeader, produce: &wire::Produce<'_>) {
         // A one-way produce is acknowledged to nobody, whatever level it names; it still goes as
-        // far as its topic's consumers wait for.
-        let ack = match (header.one_way, produce.ack) {
+        // far as its topic's consumers wait for. All others are, also where the topic says `none`.
+        let topic = || self.broker.catalog().topic(produce.topic).map(|topic| topic.ack);
+        let ack = match (header.one_way, produce.ack.or_else(topic)) {
             (true, _) => Some(AckLevel::None),
             (false, Some(AckLevel::None)) => Some(AckLevel::Memory),
             (false, ack) => ack,

@@ -1,0 +1,42 @@
+//! Starts the real binary, talks to it, and leaves nothing behind.
+//!
+//! `node` (a node as a child process), `raw` (a socket and bytes), `verify` (is what was
+//! acknowledged there, once, in order, byte for byte?).
+
+pub(crate) mod node;
+pub(crate) mod raw;
+pub(crate) mod verify;
+
+use std::process::{Command, Output, Stdio};
+
+/// The binary under test.
+pub(crate) fn uringmq() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uringmq"));
+    // What the caller's shell says must not decide what is tested.
+    for name in ["URINGMQ_SERVER", "URINGMQ_DATA", "URINGMQ_LISTEN", "URINGMQ_WAIT", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    uringmq().args(args).output().expect("the binary starts")
+}
+
+/// Runs the binary, expects it to succeed, and returns its standard output.
+pub(crate) fn run_well(args: &[&str]) -> Vec<u8> {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {} {errors}", output.status);
+    output.stdout
+}
+
+/// Runs the binary, expects this exit code, and returns its standard error.
+pub(crate) fn run_badly(args: &[&str], code: i32) -> String {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+    errors
+}

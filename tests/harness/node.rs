@@ -1,0 +1,108 @@
+//! A node as a child process on a free port, with a data directory of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use net::client::{Client, NewTopic};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::{NamedTempFile, TempDir};
+
+use super::uringmq;
+
+/// A directory on the file system of the build directory (not a tmpfs), gone when dropped.
+pub(crate) fn fresh_dir() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test")
+}
+
+/// A running node; killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+    log: NamedTempFile,
+}
+
+impl Node {
+    /// Starts a node on this data directory and waits until it is ready.
+    pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
+        // Elsewhere: a test may fill the file system of the data directory.
+        let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
+        let mut child = uringmq()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(log.reopen().expect("the same log"))
+            .spawn()
+            .expect("the node starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it was asked for");
+        BufReader::new(stdout).read_line(&mut line).expect("a ready line");
+        let address = line
+            .split_once("listening on ")
+            .and_then(|(_, rest)| rest.split_once(','))
+            .map(|(address, _)| address.to_owned());
+        let Some(address) = address else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("no ready line but {line:?}; log: {}", read(log.path()));
+        };
+        Self { child, address, log }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&*self.address).await.expect("the node takes connections")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("the node is running");
+    }
+
+    /// Waits for the node's end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end; log: {}", read(self.log.path()));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks the node to stop and expects it to do so well.
+    pub(crate) fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "log: {}", read(self.log.path()));
+    }
+
+    /// Kills the node as nothing else can.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.wait();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the node: {}", read(self.log.path()));
+        }
+    }
+}
+
+fn read(log: &Path) -> String {
+    std::fs::read_to_string(log).unwrap_or_default()
+}
+
+/// Makes a topic with the default level.
+pub(crate) async fn create_topic(client: &Client, name: &str, queues: u16) -> u32 {
+    let topic = NewTopic { name, queues, ack: None, deep_validation: false };
+    client.create_topic(&topic).await.expect("the topic can be made")
+}

@@ -1,0 +1,23 @@
+//! Whole-system tests: the real binary, real sockets, a real file system. One scenario per file,
+//! named as a sentence; `harness` starts and stops nodes.
+//!
+//! They are one binary because linking takes longer than running; one scenario alone:
+//! `cargo test -p uringmq --test system long_poll`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod bad_batch_gets_an_answer;
+mod bad_frame_gets_an_answer;
+mod bad_place_gets_an_answer;
+mod consume_ends_when_told;
+mod disk_full;
+mod drain_on_sigterm_loses_nothing;
+mod foreign_or_newer_directory_is_refused;
+mod kill_9_keeps_what_was_acknowledged;
+mod long_poll_wakes;
+mod one_way_and_levels;
+mod port_in_use_is_an_error;
+mod produce_then_consume;
+mod second_node_on_the_directory_is_refused;
+mod verified_under_concurrency;
