@@ -139,11 +139,11 @@ const MUTANTS: &[Mutant] = &[
         edits: &[(
             RECOVER,
             "    let data = block.device_slice(0..BLOCK_BYTES);
-    run(disk, DiskOp::Write { file, offset, data, durable: true }).map_err(io(what))?;
+    run(disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false }).map_err(io(what))?;
     // The file's own",
             "    let data = block.device_slice(0..BLOCK_BYTES);
     let durable = geometry.epoch == 1;
-    run(disk, DiskOp::Write { file, offset, data, durable }).map_err(io(what))?;
+    run(disk, DiskOp::Write { file, offset, data, durable, unwritten: false }).map_err(io(what))?;
     if !durable {
         return Ok(());
     }

@@ -153,7 +153,8 @@ fn device(directory: &Path, time: Duration) -> Result<(), Box<dyn Error>> {
     while started.elapsed() < time {
         let data = block.slice(0..4096);
         let at = Instant::now();
-        run(&mut disk, DiskOp::Write { file, offset, data, durable: true }).map_err(text)?;
+        run(&mut disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false })
+            .map_err(text)?;
         latency.record(at.elapsed().as_nanos() as u64)?;
         offset = (offset + 4096) % FILE_BYTES;
     }

@@ -9,6 +9,8 @@
 //! submitted into a step in flight ([`Fill::blocks`]); a step that fails only ends the filling.
 //! Absent: which segment comes next (the caller's).
 
+use std::cmp::Ordering;
+
 use super::position::LogPos;
 use super::segments::{Geometry, header_block};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, Nanos, OpId, Output};
@@ -62,6 +64,15 @@ impl Fill {
         }
     }
 
+    /// Whether a write up to `end` in segment `number` may meet space that was never written.
+    pub(super) fn is_unwritten(&self, number: u64, end: u64) -> bool {
+        match number.cmp(&self.number) {
+            Ordering::Less => false,
+            Ordering::Equal => end > self.filled,
+            Ordering::Greater => true,
+        }
+    }
+
     /// A group of `bytes` is about to be written up to `end` in segment `number`: how many of
     /// them go to space that was not written before.
     pub(super) fn note_append(&mut self, number: u64, end: u64, bytes: u64) -> u64 {
@@ -69,7 +80,7 @@ impl Fill {
             // Behind the fill everything is written; ahead of it nothing is yet.
             return if number > self.number { bytes } else { 0 };
         }
-        if self.state == State::Done || end <= self.filled || self.is_writing() {
+        if end <= self.filled || self.is_writing() {
             return 0;
         }
         let unwritten = end - self.filled;
@@ -159,7 +170,13 @@ impl Fill {
         let header = geometry.header(self.number, sequence, geometry.segment_bytes);
         let Some(block) = header_block(disk, &header) else { return State::Done };
         let data = block.device_slice(0..BLOCK_BYTES);
-        match disk.submit(DiskOp::Write { file: self.file, offset: 0, data, durable: true }) {
+        match disk.submit(DiskOp::Write {
+            file: self.file,
+            offset: 0,
+            data,
+            durable: true,
+            unwritten: false,
+        }) {
             Ok(op) => State::Heading { op },
             Err(_) => State::Done,
         }

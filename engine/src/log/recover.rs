@@ -253,7 +253,8 @@ fn write_superblock<D: Disk>(
     block.append_zeros(block.room());
     let offset = Superblock::slot_offset(geometry.epoch);
     let data = block.device_slice(0..BLOCK_BYTES);
-    run(disk, DiskOp::Write { file, offset, data, durable: true }).map_err(io(what))?;
+    run(disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false })
+        .map_err(io(what))?;
     // The file's own creation, and its metadata, in case this is its first life.
     run(disk, DiskOp::Sync { file }).map_err(io(what))?;
     run(disk, DiskOp::SyncDir).map_err(io(what))?;
@@ -283,7 +284,8 @@ fn make_first_segment<D: Disk>(
     let header = geometry.header(0, 1, filled);
     let block = header_block(disk, &header).ok_or(io(what)(ENOMEM))?;
     let data = block.device_slice(0..BLOCK_BYTES);
-    run(disk, DiskOp::Write { file, offset: 0, data, durable: true }).map_err(io(what))?;
+    run(disk, DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false })
+        .map_err(io(what))?;
     let rename = DiskOp::Rename { from: FileName::Spare(0), to: FileName::Segment(0) };
     run(disk, rename).map_err(io(what))?;
     run(disk, DiskOp::SyncDir).map_err(io(what))?;

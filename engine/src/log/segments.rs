@@ -206,6 +206,12 @@ impl Segments {
         self.fill.blocks(number, end)
     }
 
+    /// Whether a write up to `end` in segment `number` may meet space that was never written.
+    #[must_use]
+    pub fn is_unwritten(&self, number: u64, end: u64) -> bool {
+        self.fill.is_unwritten(number, end)
+    }
+
     /// A group of `bytes` is about to be written up to `end` in segment `number`.
     pub fn note_append(&mut self, number: u64, end: u64, bytes: u64) {
         self.unwritten_bytes += self.fill.note_append(number, end, bytes);

@@ -140,7 +140,7 @@ impl Successor {
         let block = header_block(disk, &header);
         let op = block.map(|block| {
             let data = block.device_slice(0..BLOCK_BYTES);
-            disk.submit(DiskOp::Write { file, offset: 0, data, durable: true })
+            disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: true })
         });
         // In place before it can fail: a failure closes the file.
         self.state = State::Heading { file, op: OpId(u64::MAX) };

@@ -542,8 +542,14 @@ impl Log {
         if self.segments.blocks(number, write_end).is_some() {
             return false;
         }
-        let op =
-            DiskOp::Write { file, offset, data: group.data.clone(), durable: way == Way::Durable };
+        let unwritten = self.segments.is_unwritten(number, write_end);
+        let op = DiskOp::Write {
+            file,
+            offset,
+            data: group.data.clone(),
+            durable: way == Way::Durable,
+            unwritten,
+        };
         let Ok(op) = disk.submit(op) else { return false };
         let Some(group) = self.sealed.pop_front() else { return false };
         let bytes = group.data.len() as u64;

@@ -127,7 +127,13 @@ impl Durable {
         if self.offset + len > FILE_BYTES {
             self.offset = 0;
         }
-        let write = DiskOp::Write { file: self.file, offset: self.offset, data, durable: true };
+        let write = DiskOp::Write {
+            file: self.file,
+            offset: self.offset,
+            data,
+            durable: true,
+            unwritten: false,
+        };
         self.offset += len;
         // At most four writes in flight: the queue is never full.
         if let Ok(op) = self.disk.submit(write) {

@@ -102,10 +102,10 @@ impl RingDisk {
     fn plan(&mut self, op: DiskOp) -> Result<Op, Errno> {
         Ok(match op {
             DiskOp::Open { name, create } => Op::Open(Opening::new(path_of(name), create)),
-            DiskOp::Write { file, offset, data, durable } => {
+            DiskOp::Write { file, offset, data, durable, unwritten } => {
                 let len = u32::try_from(data.len()).map_err(|_| Errno(libc::EINVAL))?;
                 let transfer = Transfer::new(self.file(file)?, offset, len);
-                Op::Write { transfer, data, durable }
+                Op::Write { transfer, data, durable, unwritten }
             }
             DiskOp::Read { file, offset, len } => {
                 let transfer = Transfer::new(self.file(file)?, offset, len);

@@ -41,7 +41,7 @@ fn a_file_lives_from_creation_to_removal() {
     assert_eq!(len, 1 << 20);
     for (offset, byte, durable) in [(0, 1, true), (8192, 2, false)] {
         let data = filled(&mut disk, byte, 4096).slice(0..4096);
-        let write = DiskOp::Write { file, offset, data, durable };
+        let write = DiskOp::Write { file, offset, data, durable, unwritten: false };
         assert!(matches!(run(&mut disk, write), Ok(Output::Written)));
     }
     assert!(matches!(run(&mut disk, DiskOp::Sync { file }), Ok(Output::Synced)));
@@ -85,7 +85,8 @@ fn zeroed_space_reads_as_zeros_and_lengths_change() {
     let name = FileName::Segment(0);
     let (file, _) = open(&mut disk, name, Some(8 << 20));
     let data = filled(&mut disk, 9, 1 << 20).slice(0..1 << 20);
-    run(&mut disk, DiskOp::Write { file, offset: 2 << 20, data, durable: true }).unwrap();
+    run(&mut disk, DiskOp::Write { file, offset: 2 << 20, data, durable: true, unwritten: false })
+        .unwrap();
     // Longer than one chunk, so the state machine takes several steps.
     let len = (3 << 20) + 4096;
     run(&mut disk, DiskOp::Zero { file, offset: 4096, len }).unwrap();
@@ -104,7 +105,8 @@ fn more_operations_than_the_rings_queues_hold() {
     let mut submitted = Vec::new();
     for n in 0u64.. {
         let data = block.slice(0..4096);
-        let write = DiskOp::Write { file, offset: n * 4096, data, durable: false };
+        let write =
+            DiskOp::Write { file, offset: n * 4096, data, durable: false, unwritten: false };
         match disk.submit(write) {
             Ok(id) => submitted.push(id),
             Err(Full(DiskOp::Write { offset, .. })) => {
@@ -134,7 +136,7 @@ fn dropping_a_disk_waits_for_its_operations() {
     let budget = disk.budget.clone();
     let (file, _) = open(&mut disk, FileName::Segment(0), Some(1 << 20));
     let data = filled(&mut disk, 5, 4096).slice(0..4096);
-    disk.submit(DiskOp::Write { file, offset: 0, data, durable: true }).unwrap();
+    disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false }).unwrap();
     disk.submit(DiskOp::Close { file }).unwrap();
     drop(disk);
     assert_eq!(budget.used(), 0, "blocks are given back");

@@ -15,6 +15,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
+use io_uring::squeue::Flags;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 use nix::libc;
@@ -83,7 +84,7 @@ enum OpenStage {
 #[derive(Debug)]
 pub(super) enum Op {
     Open(Opening),
-    Write { transfer: Transfer, data: Slice, durable: bool },
+    Write { transfer: Transfer, data: Slice, durable: bool, unwritten: bool },
     Read { transfer: Transfer, block: Block },
     Sync { file: Rc<Descriptors> },
     Zero { transfer: Transfer, by_device: bool },
@@ -202,12 +203,13 @@ impl Op {
         let dir = Fd(raw(&shared.dir));
         match self {
             Self::Open(opening) => opening.entry(&shared.dir),
-            Self::Write { transfer, data, durable } => {
+            Self::Write { transfer, data, durable, unwritten } => {
                 let file = if *durable { &transfer.file.durable } else { &transfer.file.plain };
                 let from = data.as_ptr().wrapping_add(transfer.done as usize);
                 opcode::Write::new(Fd(raw(file)), from, transfer.left())
                     .offset(transfer.at())
                     .build()
+                    .flags(if *unwritten { Flags::ASYNC } else { Flags::empty() })
             }
             Self::Read { transfer, block } => {
                 let to = block.as_mut_ptr().wrapping_add(transfer.done as usize);
@@ -228,9 +230,13 @@ impl Op {
                         .build();
                 }
                 let zeros = ZEROS.0.as_ptr().cast();
+                // On a worker: ext4 starts a journal transaction for unwritten space and waits
+                // for a commit in progress (1-2 s where deleted files are being discarded), in
+                // whatever thread issues the write, asked not to or not.
                 opcode::Write::new(file, zeros, transfer.left().min(ZERO_CHUNK_BYTES))
                     .offset(transfer.at())
                     .build()
+                    .flags(Flags::ASYNC)
             }
             Self::Rename { from, to } => {
                 opcode::RenameAt::new(dir, from.as_ptr(), dir, to.as_ptr())

@@ -24,6 +24,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::super::{Errno, Nanos};
 use super::token::{Owner, POLL_TOKEN_MAX};
 
+/// Enters without a completion after which the TASKRUN flag is taken for a leftover: the kernel
+/// sets it *after* it has queued the work, so when that work is run in between, the flag stays set
+/// over an empty list and no enter clears it (a reactor that waited for it stood still until its
+/// next timer). Each enter that finds work runs about 20 items, which as a rule complete
+/// something.
+const FRUITLESS_ENTERS_MAX: u32 = 16;
+
 /// Completions one `reap` hands out at most, so that a turn has an end under any load.
 const REAP_MAX: usize = 8192;
 
@@ -272,10 +279,13 @@ impl Ring {
     /// Collects everything that has completed; returns how many completions there were. Costs no
     /// system call when nothing has happened.
     pub fn reap(&self) -> usize {
-        let mut seen = 0;
+        let (mut seen, mut fruitless) = (0, 0);
         loop {
-            seen += self.drain();
-            if seen >= REAP_MAX || !self.kernel_has_more() || self.failed.get().is_some() {
+            let found = self.drain();
+            seen += found;
+            fruitless = if found > 0 { 0 } else { fruitless + 1 };
+            let enough = seen >= REAP_MAX || fruitless > FRUITLESS_ENTERS_MAX;
+            if enough || !self.kernel_has_more() || self.failed.get().is_some() {
                 return seen;
             }
             // One enter is not enough: it runs a bounded number of deferred completions and

@@ -218,7 +218,7 @@ impl SimDisk {
                 self.next_inode += 1;
                 Operation::Open { name, create, file }
             }
-            DiskOp::Write { file, offset, data, durable } => {
+            DiskOp::Write { file, offset, data, durable, .. } => {
                 let address = data.as_ptr() as usize;
                 assert!(address.is_multiple_of(PAGE_BYTES), "unaligned memory in a write");
                 let len = data.len() as u64;

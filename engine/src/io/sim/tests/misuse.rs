@@ -40,7 +40,7 @@ fn unaligned_length() {
     let mut memory = disk.block(BLOCK).unwrap();
     let data = memory.append(&[1; 512]);
     let data = memory.slice(data);
-    let _ = disk.submit(DiskOp::Write { file, offset: 0, data, durable: true });
+    let _ = disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false });
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn unaligned_memory() {
     let mut memory = disk.block(2 * BLOCK).unwrap();
     memory.append_zeros(2 * BLOCK);
     let data = memory.slice(512..512 + BLOCK);
-    let _ = disk.submit(DiskOp::Write { file, offset: 0, data, durable: true });
+    let _ = disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false });
 }
 
 #[test]
@@ -83,7 +83,9 @@ fn memory_changed_under_a_write() {
     let mut memory = disk.block(BLOCK).unwrap();
     let data = memory.append(b"first");
     let data = memory.device_slice(data);
-    let id = disk.submit(DiskOp::Write { file, offset: 0, data, durable: true }).unwrap();
+    let id = disk
+        .submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false })
+        .unwrap();
     memory.append(b"second");
     let _ = wait_for(&mut disk, id);
 }

@@ -42,7 +42,7 @@ fn write(disk: &mut SimDisk, file: FileId, block: u32, fill: u8, durable: bool) 
     let mut memory = disk.block(BLOCK).unwrap();
     let data = memory.append(&[fill; BLOCK as usize]);
     let offset = u64::from(block * BLOCK);
-    DiskOp::Write { file, offset, data: memory.slice(data), durable }
+    DiskOp::Write { file, offset, data: memory.slice(data), durable, unwritten: false }
 }
 
 fn plain(disk: &mut SimDisk, file: FileId, block: u32, fill: u8) {
