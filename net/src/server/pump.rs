@@ -61,6 +61,7 @@ pub(super) struct Pump<S> {
     limits: Limits,
     ready: Vec<Ready>,
     dirty: Vec<ConnId>,
+    durable_in_flight: bool,
 }
 
 impl<S: Service> Pump<S> {
@@ -88,7 +89,13 @@ impl<S: Service> Pump<S> {
             limits,
             ready: Vec::new(),
             dirty: Vec::new(),
+            durable_in_flight: false,
         }
+    }
+
+    /// Whether somebody waited for a durable write at the end of the last turn.
+    pub(super) fn durable_in_flight(&self) -> bool {
+        self.durable_in_flight
     }
 
     /// One turn.
@@ -101,6 +108,7 @@ impl<S: Service> Pump<S> {
         self.receive(gathered);
         let received = monotonic();
         let turn = self.service.on_turn(TurnClock { gathered, received }, &mut self.outbox);
+        self.durable_in_flight = turn.durable_in_flight;
         self.ring.submit();
         self.send(received);
         let sent = monotonic();
