@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use crate::io::Nanos;
 
 /// A stage of a request's way through the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stage {
     /// From the turn that found the socket readable to the end of its receive pass: decoding,
@@ -45,6 +45,18 @@ impl Stage {
         Self::Send,
         Self::Total,
     ];
+
+    /// The stage with this number in formats and protocols.
+    #[must_use]
+    pub fn from_u8(stage: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(stage)).copied()
+    }
+
+    /// Its number in formats and protocols.
+    #[must_use]
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
 
     /// Its name in reports and documents.
     #[must_use]

@@ -402,6 +402,12 @@ impl<E: Env> Broker<E> {
         }
     }
 
+    /// Largest batch every shard takes, in bytes.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u32 {
+        self.shards.iter().map(Shard::batch_bytes_max).min().unwrap_or(BATCH_BYTES_MAX)
+    }
+
     /// Whether so much waits to be written that no more should be taken in until some of it is.
     #[must_use]
     pub fn is_congested(&self) -> bool {

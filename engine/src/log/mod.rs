@@ -9,6 +9,7 @@
 //! Absent: queues, topics and offsets (an entry's queue and offset are the caller's), timers
 //! other than the gather limit of entries nobody waits for, any retry of a failed write.
 
+mod append;
 pub mod commit;
 pub mod entry_format;
 mod fill;

@@ -15,10 +15,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use thiserror::Error;
-
+pub use super::append::{Append, AppendError, Appended, GroupTimes, WriterOptions};
 use super::commit::{Commit, Next, Way};
-use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader, Kind};
+use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader};
 use super::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use super::position::{Handle, LogPos};
 use super::segments::Segments;
@@ -27,84 +26,6 @@ use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, Nanos};
 use crate::level::AckLevel;
 use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX, WINDOW_BYTES};
-
-/// How the writer behaves; everything else is format.
-#[derive(Clone, Copy, Debug)]
-pub struct WriterOptions {
-    /// Device writes in flight.
-    pub groups_inflight_max: usize,
-    /// Continue in the last block when its write has completed.
-    pub tail_continuation: bool,
-    /// A device write that takes longer poisons the log, in milliseconds.
-    pub flush_deadline_ms: u32,
-}
-
-/// Why nothing was appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum AppendError {
-    /// Answer the client; nothing was written.
-    #[error("the batch has {batch_bytes} bytes, the limit is {batch_bytes_max}")]
-    TooLarge {
-        /// Bytes of the batch.
-        batch_bytes: u32,
-        /// The limit.
-        batch_bytes_max: u32,
-    },
-    /// Back off: memory or segments are used up for the moment. Nothing was written.
-    #[error("the shard is at its limit")]
-    Busy,
-    /// No segment can be made: the disk is full. Nothing was written.
-    #[error("the disk has no room for another segment: {errno}")]
-    DiskFull {
-        /// What the disk said.
-        errno: Errno,
-    },
-    /// A device write failed or never finished: what lies beyond `at` is unknown, the log takes no
-    /// more writes until it is reopened.
-    #[error("the log is closed for writing since position {at}: {errno}")]
-    Poisoned {
-        /// Everything below was written.
-        at: LogPos,
-        /// What the disk said (`ETIMEDOUT` when it said nothing).
-        errno: Errno,
-    },
-}
-
-/// An entry to append.
-#[derive(Clone, Copy, Debug)]
-pub struct Append<'a> {
-    /// What the batch is.
-    pub kind: Kind,
-    /// Queue id.
-    pub queue: u32,
-    /// Queue offset of the first record.
-    pub base_offset: u64,
-    /// What the wall clock says, in milliseconds since the Unix epoch.
-    pub wall_ms: u64,
-    /// Records in the batch.
-    pub records: u32,
-    /// The first bytes of the batch, stamped with offset and epoch.
-    pub head: &'a [u8; BATCH_UNCOVERED_BYTES],
-    /// The rest of the batch.
-    pub rest: &'a [u8],
-    /// When it is acknowledged: decides whether the group may gather.
-    pub ack: AckLevel,
-    /// How far it has to go: at least as far as consumers of its topic wait for.
-    pub flush: AckLevel,
-}
-
-/// Where an entry was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Position of its header.
-    pub pos: LogPos,
-    /// Bytes it takes, padding included.
-    pub entry_bytes: u32,
-    /// The group it is in.
-    pub sequence: u64,
-    /// Its store time, that of its group: never earlier than any before it.
-    pub store_timestamp_ms: u64,
-}
 
 #[derive(Debug)]
 struct OpenGroup {
@@ -126,15 +47,6 @@ struct Sealed {
     start: LogPos,
     end: LogPos,
     data: Slice,
-}
-
-/// When a group was sealed and handed to the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupTimes {
-    /// Header filled, padding zeroed.
-    pub sealed: Nanos,
-    /// Given to the device.
-    pub submitted: Nanos,
 }
 
 /// Groups whose times are remembered: more than ever wait at once.

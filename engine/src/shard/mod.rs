@@ -269,6 +269,12 @@ impl<E: Env> Shard<E> {
         self.log.epoch()
     }
 
+    /// Largest batch the shard takes, in bytes.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u32 {
+        self.log.batch_bytes_max()
+    }
+
     /// Makes a queue known, with the level its consumers wait for. What recovery found of it is
     /// kept.
     pub fn add_queue(&mut self, queue: u32, visibility: AckLevel, deep: bool) {

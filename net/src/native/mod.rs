@@ -180,7 +180,7 @@ impl<E: Env> Native<E> {
             shard,
             shards,
             frame_bytes_max: FRAME_BYTES_MAX,
-            batch_bytes_max: wire::limits::BATCH_BYTES_MAX,
+            batch_bytes_max: self.broker.batch_bytes_max().min(wire::limits::BATCH_BYTES_MAX),
             fetch_bytes_max: engine::limits::FETCH_BYTES_MAX,
             node_id: self.identity.node,
             node: &self.identity.name,

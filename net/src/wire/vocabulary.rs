@@ -124,64 +124,7 @@ impl ListKind {
     }
 }
 
-/// Where a request spends its time on the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Stage {
-    /// From readable to decoded, queueing included.
-    Parse = 0,
-    /// Staging into the open group, or planning the read.
-    Append = 1,
-    /// Waiting for a place in the write pipeline, or parked.
-    FlushWait = 2,
-    /// The device.
-    Device = 3,
-    /// Waiting for other nodes.
-    Replicate = 4,
-    /// From done to handed to the socket.
-    Send = 5,
-    /// All of it.
-    Total = 6,
-}
-
-impl Stage {
-    /// Every stage, in the order of its number.
-    pub const ALL: [Self; 7] = [
-        Self::Parse,
-        Self::Append,
-        Self::FlushWait,
-        Self::Device,
-        Self::Replicate,
-        Self::Send,
-        Self::Total,
-    ];
-
-    /// The stage with this number.
-    #[must_use]
-    pub fn from_u8(stage: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(stage)).copied()
-    }
-
-    /// Its number on the wire.
-    #[must_use]
-    pub const fn as_u8(self) -> u8 {
-        self as u8
-    }
-
-    /// Its stable name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Parse => "parse",
-            Self::Append => "append",
-            Self::FlushWait => "flush_wait",
-            Self::Device => "device",
-            Self::Replicate => "replicate",
-            Self::Send => "send",
-            Self::Total => "total",
-        }
-    }
-}
+pub use engine::stage::Stage;
 
 /// Nanoseconds a request spent in each stage; a time above 4.29 s reads as `u32::MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
