@@ -295,7 +295,11 @@ impl<E: Env> Broker<E> {
         gathered: Nanos,
         answers: &mut Answers,
     ) {
-        match self.catalog.by_name(name).map(|topic| topic.id) {
+        let is_going = |id: u32| {
+            let mut changes = self.pending.values().map(|pending| &pending.change);
+            changes.any(|change| *change == Change::Delete { id })
+        };
+        match self.catalog.by_name(name).map(|topic| topic.id).filter(|id| !is_going(*id)) {
             Some(id) => self.store(Change::Delete { id }, token, gathered, answers),
             None => {
                 let result = Err(TopicError::Unknown);

@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 4096;
 /// The pace of the open loop.
 const PACE_PER_S: f64 = 500.0;
 /// Device writes the engine keeps in flight.
-const DEPTH: usize = 4;
+const DEPTH: usize = engine::limits::GROUPS_INFLIGHT_MAX;
 /// Small messages.
 const SMALL_BYTES: u32 = 100;
 const SMALL_BATCH: u32 = 1000;
