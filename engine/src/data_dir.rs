@@ -118,8 +118,10 @@ impl DataDir {
         check(options)?;
         fs::create_dir_all(dir).map_err(io("creating", dir))?;
         let format_path = dir.join(FORMAT_FILE);
-        if !format_path.exists() {
-            // Looked at before the lock file is made, so that a refused directory stays as it was.
+        // Looked at before the lock file is made, so that a refused directory stays as it was.
+        if format_path.exists() {
+            read_format(dir, &format_path)?;
+        } else {
             let entries = fs::read_dir(dir).map_err(io("reading", dir))?;
             let ours = [LOCK_FILE, "FORMAT.new"];
             for entry in entries {
