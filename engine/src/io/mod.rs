@@ -134,8 +134,8 @@ pub enum DiskOp {
         /// Through the O_DSYNC descriptor.
         durable: bool,
         /// Some of the space may be allocated but never written. Then the file system has to
-        /// start a transaction, and waits for its journal even if told not to: the shell must
-        /// issue such a write where waiting blocks no reactor.
+        /// start a transaction, and may wait for its journal: the shell must issue such a write
+        /// where waiting blocks no reactor.
         unwritten: bool,
     },
     /// Reads `len` bytes at `offset` into a fresh block, O_DIRECT. Reading past the end of the

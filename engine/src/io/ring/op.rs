@@ -230,9 +230,8 @@ impl Op {
                         .build();
                 }
                 let zeros = ZEROS.0.as_ptr().cast();
-                // On a worker: ext4 starts a journal transaction for unwritten space and waits
-                // for a commit in progress (1-2 s where deleted files are being discarded), in
-                // whatever thread issues the write, asked not to or not.
+                // On a worker: ext4 starts a journal transaction for unwritten space, and that can
+                // wait for a commit in progress, in whatever thread issues the write.
                 opcode::Write::new(file, zeros, transfer.left().min(ZERO_CHUNK_BYTES))
                     .offset(transfer.at())
                     .build()
