@@ -135,7 +135,7 @@ impl Durable {
             unwritten: false,
         };
         self.offset += len;
-        // At most four writes in flight: the queue is never full.
+        // At most `GROUPS_INFLIGHT_MAX` writes in flight: the queue is never full.
         if let Ok(op) = self.disk.submit(write) {
             self.inflight.push_back((op, group));
         }
