@@ -31,6 +31,7 @@ fn load(addr: SocketAddr, messages: Messages) -> Load {
         rate_per_s: None,
         consumers: 0,
         verify: true,
+        timings: true,
         waiting: Waiting::Sleep,
         cpu: None,
         warm_up: Duration::from_millis(20),
@@ -120,6 +121,7 @@ fn a_stall_shows_in_the_percentiles_of_an_open_loop() {
     let bare = |rate_per_s| Load {
         dialect: Dialect::Bare,
         verify: false,
+        timings: true,
         rate_per_s,
         warm_up: Duration::ZERO,
         measure: Duration::from_millis(400),

@@ -114,7 +114,7 @@ impl Producer {
         let batch = batches.make(&load.messages, self.number, self.sent)?;
         let header = RequestHeader {
             correlation: slot,
-            timings: load.dialect == Dialect::Native,
+            timings: load.timings && load.dialect == Dialect::Native,
             ..RequestHeader::default()
         };
         let queue = Lanes::of(load).queue(self.number, self.sent);

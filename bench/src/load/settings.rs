@@ -51,6 +51,8 @@ pub struct Load {
     pub consumers: u32,
     /// Check every message; without consumers, after the run.
     pub verify: bool,
+    /// Ask the broker where each request's time went. Costs both sides a little per request.
+    pub timings: bool,
     /// How the broker waits: decides how the generator does.
     pub waiting: Waiting,
     /// The CPU of the generator's thread.

@@ -22,6 +22,7 @@ fn load(producers: u32, queues: u16) -> Load {
         rate_per_s: None,
         consumers: 0,
         verify: true,
+        timings: true,
         waiting: Waiting::Sleep,
         cpu: None,
         warm_up: Duration::ZERO,

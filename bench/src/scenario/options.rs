@@ -117,6 +117,7 @@ impl Options {
             rate_per_s: self.rate_per_s,
             consumers: self.consumers,
             verify: self.verify,
+            timings: true,
             waiting: self.waiting,
             cpu: self.generator_cpu(),
             warm_up: self.warm_up,

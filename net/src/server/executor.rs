@@ -25,6 +25,7 @@ use glommio::{
 };
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::look::Look;
 use super::pump::{Next, Pump};
 use super::{ReactorError, Service, WaitMode};
 
@@ -38,8 +39,6 @@ const TURN_NANOS: u64 = 1_000_000;
 /// Registered three times over against RLIMIT_MEMLOCK; the hot path does not use it.
 const IO_MEMORY_BYTES: usize = 256 << 10;
 const RING_DEPTH: usize = 1024;
-/// Looking around before going to sleep: about what a wake-up costs.
-const LOOK_NANOS: u64 = 50_000;
 /// Looks at the clock every so many spins.
 const SPINS_PER_CLOCK: u32 = 32;
 
@@ -103,9 +102,11 @@ pub(super) async fn drive<S: Service>(
         let turned = match next {
             Next::Stopped => break Ok(()),
             Next::Again => waits.turn_if_due().await,
-            Next::Wait { durable, until } => match mode {
-                WaitMode::Hybrid if !durable => waits.sleep(&pump.ring, durable, until).await,
-                WaitMode::Sleep => waits.sleep(&pump.ring, durable, until).await,
+            Next::Wait { durable, heavy, until } => match mode {
+                WaitMode::Hybrid if !durable => {
+                    waits.sleep(&pump.ring, (durable, heavy), until).await
+                }
+                WaitMode::Sleep => waits.sleep(&pump.ring, (durable, heavy), until).await,
                 WaitMode::Hybrid | WaitMode::Poll => waits.spin(&pump.ring, durable, until).await,
             },
         };
@@ -144,23 +145,28 @@ struct Waits {
     /// A read of it ends at once: glommio's turn.
     null: BufferedFile,
     turn_at: Nanos,
+    /// The look before a sleep with nothing in flight, and with a durable write in flight.
+    looks: [Look; 2],
 }
 
 impl Waits {
     fn new(ring: &Ring) -> Result<Self, ReactorError> {
         let eventfd = glommio_file(ring.eventfd().try_clone_to_owned()?);
         let null = glommio_file(File::open("/dev/null")?.into());
-        Ok(Self { eventfd, null, turn_at: monotonic().plus(TURN_NANOS) })
+        let turn_at = monotonic().plus(TURN_NANOS);
+        Ok(Self { eventfd, null, turn_at, looks: [Look::new(), Look::new()] })
     }
 
-    /// Sleeps until something completes on the ring, or `until`.
+    /// Sleeps until something completes on the ring, or `until`; first looks for a while, unless
+    /// the work was heavy.
     async fn sleep(
         &mut self,
         ring: &Ring,
-        durable: bool,
+        (durable, heavy): (bool, bool),
         until: Option<Nanos>,
     ) -> Result<(), ReactorError> {
-        if self.look_first(ring, durable) {
+        let begun = monotonic();
+        if !heavy && self.look_first(ring, durable, begun) {
             return self.turn_if_due().await;
         }
         if let Some(at) = until {
@@ -172,13 +178,21 @@ impl Waits {
         let read = self.eventfd.read_at(0, 8).await;
         ring.disarm_sleep();
         read.map_err(|e| ReactorError::Runtime(e.to_string()))?;
+        if !heavy {
+            self.look(durable).slept(monotonic().since(begun));
+        }
         Ok(())
     }
 
-    /// Looks for [`LOOK_NANOS`] before going to sleep: a peer that answers at once is met awake,
-    /// and falling asleep and waking up cost about as much. Whether something came.
-    fn look_first(&self, ring: &Ring, durable: bool) -> bool {
-        let stop = monotonic().plus(LOOK_NANOS);
+    fn look(&mut self, durable: bool) -> &mut Look {
+        let [idle, writing] = &mut self.looks;
+        if durable { writing } else { idle }
+    }
+
+    /// Looks before going to sleep: a peer that answers at once is met awake. Whether something
+    /// came.
+    fn look_first(&mut self, ring: &Ring, durable: bool, begun: Nanos) -> bool {
+        let stop = begun.plus(self.look(durable).nanos());
         loop {
             for _ in 0..SPINS_PER_CLOCK {
                 if ring.has_completions() {

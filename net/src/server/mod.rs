@@ -1,7 +1,7 @@
 //! Reactors: pinned threads, each with one pump that serves a synchronous [`Service`].
 //!
 //! Reading order: `service` (the seam) -> `pump` (a turn) -> `receive`, `outbox` ->
-//! `connections`, `socket` -> `executor` (waiting, glommio) -> `reactor` (thread and handle).
+//! `connections`, `socket` -> `executor` (waiting, glommio), `look` -> `reactor` (thread and handle).
 //!
 //! Invariants: nothing on a reactor blocks; an idle connection owns no buffer; every bound is in
 //! `config`.
@@ -12,6 +12,7 @@ mod config;
 mod connections;
 mod executor;
 mod listener;
+mod look;
 mod outbox;
 mod pump;
 mod reactor;

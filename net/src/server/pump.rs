@@ -3,7 +3,8 @@
 //! Reads top-down: [`Pump::turn`] -> `gather` -> `accept` -> `receive` -> service -> `send` ->
 //! `next`. How to wait between turns is decided in `executor`.
 //!
-//! Invariants: writes go to the device before the turn's replies go to the sockets; every
+//! Invariants: writes that somebody waits for go to the device before the turn's replies go to the
+//! sockets; every
 //! readiness report is either acted upon or stays in a queue that keeps `turn` from waiting; a
 //! poll that ended while its connection lives is armed again.
 //! Absent: async, protocols, blocking.
@@ -19,6 +20,7 @@ use engine::io::ring::{PollEvents, Ready, Ring};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::connections::{Connections, LISTENER, State, WAKER, id_of, token_of};
+use super::look::Work;
 use super::outbox::Flushed;
 use super::receive::{Outcome, Receiver};
 use super::socket::accept;
@@ -39,6 +41,8 @@ pub(super) enum Next {
     Wait {
         /// A client waits for a device write.
         durable: bool,
+        /// So much was received lately that a wake-up is cheap against it.
+        heavy: bool,
         /// When to turn at the latest.
         until: Option<Nanos>,
     },
@@ -62,6 +66,7 @@ pub(super) struct Pump<S> {
     ready: Vec<Ready>,
     dirty: Vec<ConnId>,
     durable_in_flight: bool,
+    work: Work,
 }
 
 impl<S: Service> Pump<S> {
@@ -90,6 +95,7 @@ impl<S: Service> Pump<S> {
             ready: Vec::new(),
             dirty: Vec::new(),
             durable_in_flight: false,
+            work: Work::default(),
         }
     }
 
@@ -109,14 +115,19 @@ impl<S: Service> Pump<S> {
         let received = monotonic();
         let turn = self.service.on_turn(TurnClock { gathered, received }, &mut self.outbox);
         self.durable_in_flight = turn.durable_in_flight;
-        self.ring.submit();
+        // What somebody waits for goes to the device first; what nobody waits for must not keep
+        // the replies.
+        if turn.durable_in_flight {
+            self.ring.submit();
+        }
         self.send(received);
+        self.ring.submit();
         let sent = monotonic();
         self.service.after_send(sent);
         self.next(turn, sent)
     }
 
-    fn next(&self, turn: super::Turn, now: Nanos) -> Next {
+    fn next(&mut self, turn: super::Turn, now: Nanos) -> Next {
         if let Some(stop_by) = self.stop_by {
             let finished = self.service.is_drained() && self.outbox.is_idle();
             if finished || now >= stop_by || self.ring.failure().is_some() {
@@ -133,7 +144,9 @@ impl<S: Service> Pump<S> {
         }
         let times =
             [turn.wake_at, self.receiver.next_deadline(), self.accept_paused_until, self.stop_by];
-        Next::Wait { durable: turn.durable_in_flight, until: times.into_iter().flatten().min() }
+        let until = times.into_iter().flatten().min();
+        let heavy = self.work.is_heavy(self.receiver.take_received());
+        Next::Wait { durable: turn.durable_in_flight, heavy, until }
     }
 
     fn gather(&mut self, now: Nanos) {

@@ -45,6 +45,8 @@ pub(super) struct Receiver {
     pub(super) starved: Vec<ConnId>,
     deadlines: BinaryHeap<Reverse<(Nanos, ConnId)>>,
     partial_bytes: u64,
+    /// Received since [`Receiver::take_received`] was last asked.
+    received_bytes: u64,
     limits: Limits,
 }
 
@@ -56,6 +58,7 @@ impl Receiver {
             starved: Vec::new(),
             deadlines: BinaryHeap::new(),
             partial_bytes: 0,
+            received_bytes: 0,
             limits,
         }
     }
@@ -91,6 +94,11 @@ impl Receiver {
         self.partial_bytes = self.partial_bytes + connection.partial.capacity() as u64 - before;
         self.watch(id, connection, now);
         outcome
+    }
+
+    /// Bytes received since the last call.
+    pub(super) fn take_received(&mut self) -> u64 {
+        std::mem::take(&mut self.received_bytes)
     }
 
     /// Gives back what a closed connection held.
@@ -135,6 +143,7 @@ impl Receiver {
                 Moved::Failed(_) => return Outcome::Broken,
             };
             connection.progress_at = now;
+            self.received_bytes += received as u64;
             let flow = if direct {
                 finish(id, connection, service, outbox)
             } else {
