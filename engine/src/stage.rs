@@ -1,8 +1,12 @@
 //! Where a request's time went: the stages of its way through the node, and their histograms.
 //!
-//! One clock read per turn and stage, shared by the entries of a group and recorded with one
-//! `record_n`. Without the feature `histograms` recording compiles to nothing; that build is the
-//! yardstick for what measuring costs.
+//! The stages of a request follow each other without gap or overlap. A request that is answered in
+//! the turn that received it (a fetch from memory, a produce of level `memory`) has only `Parse`
+//! and `Send`.
+//!
+//! One clock read per turn and stage, shared by the entries of a group, or by the fetches of a
+//! turn, and recorded with one `record_n`. Without the feature `histograms` recording compiles to
+//! nothing; that build is the yardstick for what measuring costs.
 
 use hdrhistogram::Histogram;
 
@@ -15,20 +19,22 @@ pub enum Stage {
     /// From the turn that found the socket readable to the end of its receive pass: decoding,
     /// validation, the copy into the open group, and other connections read in the same pass.
     Parse = 0,
-    /// From the group's sealing to its hand-over to the device (for `memory`: from the end of the
-    /// receive pass to the reply).
+    /// From the group's sealing to its hand-over to the device. Zero for a fetch.
     Append = 1,
     /// From the end of the receive pass to the group's sealing: the pipeline was full. For a
-    /// fetch, the time it was parked.
+    /// fetch, to the turn that found what it was parked for, or to the hand-over of its cold read:
+    /// it was parked, or as many reads as may be were in flight.
     FlushWait = 2,
     /// From hand-over to the turn that found the group written, or durable with all before it.
-    /// For a fetch, the cold read.
+    /// For a fetch, from the hand-over of its cold read to the turn that found it ended; zero if
+    /// the entries were in memory.
     Device = 3,
     /// Waiting for replicas; zero on a single node.
     Replicate = 4,
-    /// From the turn that found the result to the reply's bytes being given to the socket.
+    /// From the turn that found the result (for a request of that very turn, from the end of its
+    /// receive pass) to the reply's bytes being given to the socket.
     Send = 5,
-    /// All of it.
+    /// All that precedes `Send`.
     Total = 6,
 }
 
@@ -97,7 +103,7 @@ impl Timings {
 pub enum Operation {
     /// Produce requests.
     Produce = 0,
-    /// Fetch requests.
+    /// Fetch requests that were answered with entries.
     Fetch = 1,
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::fetch::{Plan, refused};
+use super::fetch::{Plan, Waiting, refused};
 use super::{Effect, Fetch, FetchError, Fetched, Shard};
 use crate::index::queue::Span;
 use crate::index::walk::{Extents, Wanted, take};
@@ -14,19 +14,20 @@ use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, Nanos, OpId, Output};
 use crate::limits::{COLD_READ_BYTES_MAX, PARKED_MAX};
 use crate::log::position::LogPos;
-use crate::stage::{Stage, Timings};
+use crate::stage::Stage;
 
 /// Reads in flight for one shard: 16 x 512 KiB keep any device busy and memory bounded.
-const READS_INFLIGHT_MAX: usize = 16;
+pub(super) const READS_INFLIGHT_MAX: usize = 16;
 
 const ENOMEM: Errno = Errno(12);
 
 #[derive(Debug)]
 struct ColdRead {
-    fetch: Fetch,
+    waiting: Waiting,
     /// Position of the first byte that was read.
     start: LogPos,
     spans: Vec<Span>,
+    /// When it was first submitted.
     submitted: Nanos,
 }
 
@@ -34,7 +35,7 @@ struct ColdRead {
 #[derive(Debug, Default)]
 pub(super) struct ColdReads {
     inflight: BTreeMap<OpId, ColdRead>,
-    waiting: VecDeque<Fetch>,
+    waiting: VecDeque<Waiting>,
 }
 
 impl ColdReads {
@@ -45,10 +46,11 @@ impl ColdReads {
 
 impl<E: Env> Shard<E> {
     /// Starts reading for a fetch whose entries are not in memory.
-    pub(super) fn read_cold(&mut self, fetch: &Fetch, now: Nanos, effects: &mut Vec<Effect>) {
+    pub(super) fn read_cold(&mut self, waiting: &Waiting, now: Nanos, effects: &mut Vec<Effect>) {
+        let fetch = &waiting.fetch;
         if self.cold.inflight.len() >= READS_INFLIGHT_MAX {
             if self.cold.waiting.len() < PARKED_MAX {
-                self.cold.waiting.push_back(*fetch);
+                self.cold.waiting.push_back(*waiting);
             } else {
                 effects.push(refused(fetch, FetchError::Busy));
             }
@@ -66,7 +68,7 @@ impl<E: Env> Shard<E> {
             Ok(op) => {
                 self.counters.cold_reads += 1;
                 self.counters.cold_bytes += u64::from(len);
-                let read = ColdRead { fetch: *fetch, start, spans, submitted: now };
+                let read = ColdRead { waiting: *waiting, start, spans, submitted: now };
                 self.cold.inflight.insert(op, read);
             }
             Err(_) => effects.push(refused(fetch, FetchError::Busy)),
@@ -105,28 +107,30 @@ impl<E: Env> Shard<E> {
         effects: &mut Vec<Effect>,
     ) {
         let Some(read) = self.cold.inflight.remove(&completion.op) else { return };
+        let fetch = &read.waiting.fetch;
         match completion.result {
             Ok(Output::Read(block)) => {
                 let bytes = block.slice(0..block.published());
                 match collect(&read, &bytes) {
                     Ok(extents) => self.answer_cold(&read, extents, now, effects),
-                    Err(error) => effects.push(refused(&read.fetch, error)),
+                    Err(error) => effects.push(refused(fetch, error)),
                 }
             }
-            Ok(_) | Err(ENOMEM) => effects.push(refused(&read.fetch, FetchError::Busy)),
+            Ok(_) | Err(ENOMEM) => effects.push(refused(fetch, FetchError::Busy)),
             // One bad sector hides only the entry it is in.
             Err(_) if read.spans.len() > 1 => {
-                let first_entry = Fetch { bytes_max: 1, ..read.fetch };
-                self.read_cold(&first_entry, now, effects);
+                let fetch = Fetch { bytes_max: 1, ..*fetch };
+                let first_entry = Waiting { fetch, ..read.waiting };
+                self.read_cold(&first_entry, read.submitted, effects);
             }
             Err(errno) => {
                 let at = read.spans.first().map_or(read.start, |span| span.pos);
-                effects.push(refused(&read.fetch, FetchError::Read { at, errno }));
+                effects.push(refused(fetch, FetchError::Read { at, errno }));
             }
         }
         while self.cold.inflight.len() < READS_INFLIGHT_MAX {
-            let Some(fetch) = self.cold.waiting.pop_front() else { break };
-            self.retry_waiting(&fetch, now, effects);
+            let Some(waiting) = self.cold.waiting.pop_front() else { break };
+            self.retry_waiting(&waiting, now, effects);
         }
     }
 
@@ -137,22 +141,25 @@ impl<E: Env> Shard<E> {
         now: Nanos,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(range) = self.queue_range(read.fetch.queue) else {
-            effects.push(refused(&read.fetch, FetchError::UnknownQueue));
+        let fetch = &read.waiting.fetch;
+        let Some(range) = self.queue_range(fetch.queue) else {
+            effects.push(refused(fetch, FetchError::UnknownQueue));
             return;
         };
-        let timings = Timings::default().with(Stage::Device, read.submitted, now);
+        let timings = read.waiting.timings(read.submitted);
+        let timings = timings.with(Stage::Device, read.submitted, now);
         let (start_offset, visible_offset) = (range.start_offset, range.visible_offset);
         let fetched = Fetched { start_offset, visible_offset, extents };
-        self.finish_fetch(&read.fetch, fetched, timings, effects);
+        self.finish_fetch(fetch, fetched, timings, effects);
     }
 
-    fn retry_waiting(&mut self, fetch: &Fetch, now: Nanos, effects: &mut Vec<Effect>) {
+    fn retry_waiting(&mut self, waiting: &Waiting, now: Nanos, effects: &mut Vec<Effect>) {
+        let fetch = &waiting.fetch;
         match self.plan(fetch) {
             Ok(Plan::Ready(fetched)) => {
-                self.finish_fetch(fetch, fetched, Timings::default(), effects);
+                self.finish_fetch(fetch, fetched, waiting.timings(now), effects);
             }
-            Ok(Plan::Cold) => self.read_cold(fetch, now, effects),
+            Ok(Plan::Cold) => self.read_cold(waiting, now, effects),
             Err(error) => effects.push(refused(fetch, error)),
         }
     }
@@ -160,7 +167,7 @@ impl<E: Env> Shard<E> {
 
 /// The wanted entries of what was read.
 fn collect(read: &ColdRead, bytes: &Slice) -> Result<Extents, FetchError> {
-    let fetch = &read.fetch;
+    let fetch = &read.waiting.fetch;
     let wanted = Wanted { queue: fetch.queue, offset: fetch.offset, bytes_max: fetch.bytes_max };
     let mut extents = Extents::default();
     for span in &read.spans {

@@ -106,9 +106,11 @@ fn produced(waiter: &Waiter, timings: Timings) -> Effect {
 }
 
 fn timings(waiter: &Waiter, group: GroupTimes, landed: Nanos) -> Timings {
+    // A group that became full in the receive pass was sealed before the pass ended.
+    let sealed = group.sealed.max(waiter.received);
     Timings::default()
         .with(Stage::Parse, waiter.gathered, waiter.received)
-        .with(Stage::FlushWait, waiter.received, group.sealed)
-        .with(Stage::Append, group.sealed, group.submitted)
+        .with(Stage::FlushWait, waiter.received, sealed)
+        .with(Stage::Append, sealed, group.submitted)
         .with(Stage::Device, group.submitted, landed)
 }

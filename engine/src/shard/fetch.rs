@@ -1,22 +1,55 @@
 //! Fetch: plan over the index, answer from memory, park what has to wait.
 //!
-//! A parked fetch is an entry in a table, not a task; it is answered in the turn in which the
-//! append that satisfies it becomes visible.
+//! Reads top-down: [`Shard::fetch`] -> `answer_arrived` (end of the turn) -> `try_fetch` -> `plan`;
+//! what waits is met again in `wake_parked`, or in `cold`.
+//!
+//! A fetch is planned at the end of the turn that received it: it sees everything of that turn, and
+//! when the receive pass ended is known. A parked fetch is an entry in a table, not a task; it is
+//! answered in the turn in which the append that satisfies it becomes visible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::turn::TurnClock;
 use super::{Effect, Fetch, FetchError, Fetched, Shard};
 use crate::index::walk::{Extents, Wanted, take};
 use crate::io::{Env, Nanos};
 use crate::limits::{FETCH_BYTES_MAX, PARKED_MAX};
 use crate::stage::{Operation, Stage, Timings};
 
-/// A fetch that waits for records.
+/// A fetch that is planned, parked, or waits for a read.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+pub(super) struct Waiting {
+    pub(super) fetch: Fetch,
+    /// The turn that received it began ...
+    pub(super) gathered: Nanos,
+    /// ... and ended its receive pass.
+    pub(super) received: Nanos,
+    pub(super) deadline: Nanos,
+}
+
+impl Waiting {
+    /// Where its time has gone, having waited until `until`.
+    pub(super) fn timings(&self, until: Nanos) -> Timings {
+        Timings::default().with(Stage::Parse, self.gathered, self.received).with(
+            Stage::FlushWait,
+            self.received,
+            until,
+        )
+    }
+}
+
+/// A fetch of this turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived {
     fetch: Fetch,
-    since: Nanos,
-    deadline: Nanos,
+    gathered: Nanos,
+}
+
+/// Consecutive fetches whose time went the same way: recorded together.
+#[derive(Debug, Default)]
+pub(super) struct Cohort {
+    timings: Timings,
+    count: u32,
 }
 
 /// The fetches that wait, by queue and by deadline.
@@ -88,33 +121,47 @@ pub(super) enum Plan {
 }
 
 impl<E: Env> Shard<E> {
-    /// Answers a fetch now, parks it, or starts reading for it.
+    /// Takes a fetch of the turn that began at `gathered`. It is answered in this turn or a later
+    /// one.
     pub fn fetch(&mut self, fetch: &Fetch, gathered: Nanos, effects: &mut Vec<Effect>) {
         if self.stopping {
             effects.push(refused(fetch, FetchError::Stopping));
-            return;
+        } else if self.arrived.len() >= PARKED_MAX {
+            effects.push(refused(fetch, FetchError::Busy));
+        } else {
+            self.arrived.push(Arrived { fetch: *fetch, gathered });
         }
-        let mut fetch = *fetch;
-        fetch.bytes_max = fetch.bytes_max.clamp(1, FETCH_BYTES_MAX);
-        fetch.bytes_min = fetch.bytes_min.min(fetch.bytes_max);
-        let deadline = gathered.plus(fetch.wait_nanos);
-        self.try_fetch(&Waiting { fetch, since: gathered, deadline }, gathered, effects);
     }
 
-    fn try_fetch(&mut self, waiting: &Waiting, now: Nanos, effects: &mut Vec<Effect>) {
+    /// Answers the fetches of this turn, parks them, or starts reading for them.
+    pub(super) fn answer_arrived(&mut self, clock: TurnClock, effects: &mut Vec<Effect>) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for Arrived { mut fetch, gathered } in arrived.drain(..) {
+            fetch.bytes_max = fetch.bytes_max.clamp(1, FETCH_BYTES_MAX);
+            fetch.bytes_min = fetch.bytes_min.min(fetch.bytes_max);
+            let deadline = gathered.plus(fetch.wait_nanos);
+            let waiting = Waiting { fetch, gathered, received: clock.received, deadline };
+            self.try_fetch(&waiting, clock, effects);
+        }
+        self.arrived = arrived;
+    }
+
+    fn try_fetch(&mut self, waiting: &Waiting, clock: TurnClock, effects: &mut Vec<Effect>) {
         let fetch = &waiting.fetch;
         match self.plan(fetch) {
             Ok(Plan::Ready(fetched)) => {
                 let enough = fetched.extents.bytes >= fetch.bytes_min.max(1);
-                if enough || now >= waiting.deadline {
-                    self.answer(waiting, fetched, now, effects);
+                if enough || clock.received >= waiting.deadline {
+                    self.finish_fetch(fetch, fetched, waiting.timings(clock.gathered), effects);
+                } else if self.stopping {
+                    effects.push(refused(fetch, FetchError::Stopping));
                 } else if self.parked.len() >= PARKED_MAX {
                     effects.push(refused(fetch, FetchError::Busy));
                 } else {
                     self.parked.insert(*waiting);
                 }
             }
-            Ok(Plan::Cold) => self.read_cold(fetch, now, effects),
+            Ok(Plan::Cold) => self.read_cold(waiting, clock.received, effects),
             Err(error) => effects.push(refused(fetch, error)),
         }
     }
@@ -152,17 +199,6 @@ impl<E: Env> Shard<E> {
         }))
     }
 
-    fn answer(
-        &mut self,
-        waiting: &Waiting,
-        fetched: Fetched,
-        now: Nanos,
-        effects: &mut Vec<Effect>,
-    ) {
-        let timings = Timings::default().with(Stage::FlushWait, waiting.since, now);
-        self.finish_fetch(&waiting.fetch, fetched, timings, effects);
-    }
-
     pub(super) fn finish_fetch(
         &mut self,
         fetch: &Fetch,
@@ -173,26 +209,38 @@ impl<E: Env> Shard<E> {
         if fetched.extents.bytes > 0 {
             self.counters.fetches += 1;
             self.counters.fetched_bytes += u64::from(fetched.extents.bytes);
-            self.histograms.record(Operation::Fetch, &timings, 1);
+            if self.answered.timings != timings {
+                self.record_fetches();
+                self.answered.timings = timings;
+            }
+            self.answered.count += 1;
         }
         effects.push(Effect::Fetched { token: fetch.token, result: Ok(fetched), timings });
     }
 
+    /// Puts the fetches that were answered alike into the histograms.
+    pub(super) fn record_fetches(&mut self) {
+        let Cohort { timings, count } = std::mem::take(&mut self.answered);
+        if count > 0 {
+            self.histograms.record(Operation::Fetch, &timings, count);
+        }
+    }
+
     /// Answers the parked fetches of queues that have more to show, and those whose time is up.
-    pub(super) fn wake_parked(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
+    pub(super) fn wake_parked(&mut self, clock: TurnClock, effects: &mut Vec<Effect>) {
         while let Some(queue) = self.woken.pop_first() {
             for key in self.parked.of_queue(queue) {
                 if let Some(waiting) = self.parked.remove(key) {
-                    self.try_fetch(&waiting, now, effects);
+                    self.try_fetch(&waiting, clock, effects);
                 }
             }
         }
         while let Some(&(deadline, queue, key)) = self.parked.deadlines.first() {
-            if deadline > now {
+            if deadline > clock.received {
                 break;
             }
             if let Some(waiting) = self.parked.remove((queue, key)) {
-                self.try_fetch(&waiting, now, effects);
+                self.try_fetch(&waiting, clock, effects);
             }
         }
     }

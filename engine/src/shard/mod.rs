@@ -11,6 +11,8 @@
 mod cold;
 mod complete;
 mod fetch;
+#[cfg(test)]
+mod fetch_tests;
 pub mod produce;
 mod queues;
 #[cfg(test)]
@@ -210,8 +212,12 @@ pub struct Shard<E: Env> {
     /// Queues with a span in a group, by the level their consumers wait for.
     written_touched: VecDeque<(u64, u32)>,
     durable_touched: VecDeque<(u64, u32)>,
+    /// Fetches of this turn.
+    arrived: Vec<fetch::Arrived>,
     parked: fetch::Parked,
     cold: cold::ColdReads,
+    /// Fetches answered in this turn that are not in the histograms yet.
+    answered: fetch::Cohort,
     /// Queues whose parked fetches may have become answerable.
     woken: BTreeSet<u32>,
     histograms: Histograms,
@@ -247,8 +253,10 @@ impl<E: Env> Shard<E> {
             durable_waiters: VecDeque::new(),
             written_touched: VecDeque::new(),
             durable_touched: VecDeque::new(),
+            arrived: Vec::new(),
             parked: fetch::Parked::default(),
             cold: cold::ColdReads::default(),
+            answered: fetch::Cohort::default(),
             woken: BTreeSet::new(),
             histograms: Histograms::default(),
             counters: Counters::default(),
@@ -358,7 +366,7 @@ impl<E: Env> Shard<E> {
     /// Whether, after [`Shard::stop`], nothing is left to do.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.log.is_quiet() && self.cold.is_empty()
+        self.log.is_quiet() && self.arrived.is_empty() && self.cold.is_empty()
     }
 }
 

@@ -31,7 +31,9 @@ impl<E: Env> Shard<E> {
             self.log.note_submitted(now);
         }
         self.release(clock, effects);
-        self.wake_parked(clock.received, effects);
+        self.wake_parked(clock, effects);
+        self.answer_arrived(clock, effects);
+        self.record_fetches();
         TurnEnd {
             durable_in_flight: self.log.durable_in_flight(),
             wake_at: self.log.wake_at().into_iter().chain(self.parked.wake_at()).min(),

@@ -1,5 +1,6 @@
 //! Requests that wait for the engine: the engine knows them by a token.
 
+use engine::io::Nanos;
 use engine::shard::Token;
 
 use crate::server::ConnId;
@@ -15,7 +16,7 @@ pub(super) struct Call {
 #[derive(Debug)]
 enum Slot {
     Free { next: Option<u32> },
-    Used(Call),
+    Used { call: Call, gathered: Nanos },
 }
 
 /// A slab: the token is the slot's number, used again only after its answer was taken.
@@ -24,27 +25,41 @@ pub(super) struct Calls {
     slots: Vec<Slot>,
     free: Option<u32>,
     len: usize,
+    /// When the turn began whose calls are inserted.
+    gathered: Nanos,
 }
 
 impl Calls {
+    /// The calls inserted from now on are those of the turn that began at `gathered`.
+    pub(super) fn begin_turn(&mut self, gathered: Nanos) {
+        self.gathered = gathered;
+    }
+
+    /// Whether a call was inserted in this turn.
+    pub(super) fn is_new(&self, token: Token) -> bool {
+        let slot = usize::try_from(token.0).ok().and_then(|number| self.slots.get(number));
+        matches!(slot, Some(Slot::Used { gathered, .. }) if *gathered == self.gathered)
+    }
+
     pub(super) fn insert(&mut self, call: Call) -> Token {
         self.len += 1;
+        let used = Slot::Used { call, gathered: self.gathered };
         if let Some(number) = self.free
             && let Some(slot) = self.slots.get_mut(number as usize)
             && let Slot::Free { next } = *slot
         {
             self.free = next;
-            *slot = Slot::Used(call);
+            *slot = used;
             return Token(u64::from(number));
         }
-        self.slots.push(Slot::Used(call));
+        self.slots.push(used);
         Token(self.slots.len() as u64 - 1)
     }
 
     pub(super) fn take(&mut self, token: Token) -> Option<Call> {
         let number = u32::try_from(token.0).ok()?;
         let slot = self.slots.get_mut(number as usize)?;
-        let Slot::Used(call) = *slot else { return None };
+        let Slot::Used { call, .. } = *slot else { return None };
         *slot = Slot::Free { next: self.free };
         self.free = Some(number);
         self.len -= 1;
@@ -76,5 +91,21 @@ mod tests {
         assert!(calls.take(Token(77)).is_none());
         assert!(calls.take(Token(u64::MAX)).is_none());
         assert!(!calls.is_empty());
+    }
+
+    #[test]
+    fn a_call_is_new_in_its_own_turn_only() {
+        let mut calls = Calls::default();
+        let conn = ConnId { slot: 3, generation: 1 };
+        calls.begin_turn(Nanos(10));
+        let a = calls.insert(Call { conn, header: RequestHeader::default() });
+        assert!(calls.is_new(a));
+        calls.begin_turn(Nanos(20));
+        let b = calls.insert(Call { conn, header: RequestHeader::default() });
+        assert!(!calls.is_new(a) && calls.is_new(b));
+        calls.take(b);
+        for nobody in [b, Token(77), Token(u64::MAX)] {
+            assert!(!calls.is_new(nobody));
+        }
     }
 }

@@ -12,6 +12,8 @@ mod calls;
 mod describe;
 mod refusal;
 mod reply;
+#[cfg(test)]
+mod stage_tests;
 
 use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::{Env, Nanos};
@@ -53,7 +55,7 @@ pub struct Native<E: Env> {
     answers: Answers,
     guests: Vec<Guest>,
     gathered: Nanos,
-    /// When this turn's answers were ready, and how many of each operation there are.
+    /// When this turn's answers were found, and how many of each operation there are.
     sending: reply::Sending,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
@@ -226,6 +228,7 @@ impl<E: Env> Service for Native<E> {
 
     fn on_gathered(&mut self, now: Nanos) {
         self.gathered = now;
+        self.calls.begin_turn(now);
     }
 
     fn on_open(&mut self, conn: ConnId) {
@@ -265,6 +268,7 @@ impl<E: Env> Service for Native<E> {
         let TurnClock { gathered, received } = clock;
         let clock = engine::shard::turn::TurnClock { gathered, received };
         let end = self.broker.turn(clock, &mut self.answers);
+        self.sending.received = received;
         self.reply_all(gathered, out);
         Turn { more_work: false, durable_in_flight: end.durable_in_flight, wake_at: end.wake_at }
     }

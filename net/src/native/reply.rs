@@ -14,15 +14,31 @@ use crate::wire::{
     Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
 };
 
-/// Replies of the turn that is being sent.
+/// Replies of the turn that is being sent. Sending begins where a request's last stage ended.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
+    /// The turn began: what earlier requests waited for was found.
     ready: Nanos,
-    produced: u32,
-    fetched: u32,
+    /// Its receive pass ended: until then its own requests were being received.
+    pub(super) received: Nanos,
+    /// Replies to earlier requests, and to those of this turn.
+    produced: [u32; 2],
+    fetched: [u32; 2],
     /// Bytes of entries sent by reference, and copied because they were short.
     pub(super) by_reference_bytes: u64,
     pub(super) copied_bytes: u64,
+}
+
+impl Sending {
+    /// When an answer was there to be sent.
+    fn found(&self, is_new: bool) -> Nanos {
+        if is_new { self.received } else { self.ready }
+    }
+
+    fn take_counts(&mut self, is_new: bool) -> (u32, u32) {
+        let at = usize::from(is_new);
+        (std::mem::take(&mut self.produced[at]), std::mem::take(&mut self.fetched[at]))
+    }
 }
 
 impl<E: Env> Native<E> {
@@ -61,11 +77,12 @@ impl<E: Env> Native<E> {
         now: Nanos,
         out: &mut Outbox,
     ) {
+        let is_new = self.calls.is_new(token);
         let Some(Call { conn, header }) = self.calls.take(token) else { return };
-        let header = header.reply(on_the_wire(&timings, self.sending.ready, now));
+        let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
             Ok(base_offset) => {
-                self.sending.produced += 1;
+                self.sending.produced[usize::from(is_new)] += 1;
                 if let Some(bytes) = out.bytes(conn) {
                     encode_produce_reply(bytes, &header, base_offset);
                 }
@@ -84,8 +101,9 @@ impl<E: Env> Native<E> {
         now: Nanos,
         out: &mut Outbox,
     ) {
+        let is_new = self.calls.is_new(token);
         let Some(Call { conn, header }) = self.calls.take(token) else { return };
-        let header = header.reply(on_the_wire(&timings, self.sending.ready, now));
+        let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         let fetched = match result {
             Ok(fetched) => fetched,
             Err(error) => {
@@ -96,7 +114,7 @@ impl<E: Env> Native<E> {
         let Some(bytes) = out.bytes(conn) else { return };
         let (start, visible) = (fetched.start_offset, fetched.visible_offset);
         encode_fetch_header(bytes, &header, start, visible, fetched.extents.bytes);
-        self.sending.fetched += u32::from(fetched.extents.bytes > 0);
+        self.sending.fetched[usize::from(is_new)] += u32::from(fetched.extents.bytes > 0);
         for extent in fetched.extents.slices {
             if extent.len() >= ZERO_COPY_BYTES_MIN {
                 self.sending.by_reference_bytes += extent.len() as u64;
@@ -129,24 +147,22 @@ impl<E: Env> Native<E> {
         }
     }
 
-    /// The turn's replies were given to the sockets: one record for all of each operation.
+    /// The turn's replies were given to the sockets: one record for all of each operation that
+    /// were found at the same time.
     pub(super) fn record_sent(&mut self, sent: Nanos) {
-        let (produced, fetched) = (self.sending.produced, self.sending.fetched);
-        if produced + fetched == 0 {
-            return;
-        }
-        let nanos = sent.since(self.sending.ready);
-        if let Some(shard) = self.broker.shards().first_mut() {
-            let histograms = shard.histograms();
+        let Some(shard) = self.broker.shards().first_mut() else { return };
+        let histograms = shard.histograms();
+        for is_new in [false, true] {
+            let nanos = sent.since(self.sending.found(is_new));
+            let (produced, fetched) = self.sending.take_counts(is_new);
             histograms.record_one(stage::Operation::Produce, Stage::Send, nanos, produced);
             histograms.record_one(stage::Operation::Fetch, Stage::Send, nanos, fetched);
         }
-        (self.sending.produced, self.sending.fetched) = (0, 0);
     }
 }
 
-fn on_the_wire(timings: &stage::Timings, ready: Nanos, now: Nanos) -> Timings {
+fn on_the_wire(timings: &stage::Timings, found: Nanos, now: Nanos) -> Timings {
     let [parse_ns, append_ns, flush_wait_ns, device_ns, replicate_ns, _] = timings.nanos;
-    let send_ns = u32::try_from(now.since(ready)).unwrap_or(u32::MAX);
+    let send_ns = u32::try_from(now.since(found)).unwrap_or(u32::MAX);
     Timings { parse_ns, append_ns, flush_wait_ns, device_ns, replicate_ns, send_ns }
 }

@@ -46,7 +46,7 @@ struct Output {
 
 /// What became of a connection's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(crate) enum Flushed {
     Empty,
     /// The socket is full; try again when it is writable.
     Blocked,
@@ -109,7 +109,7 @@ impl Outbox {
         Some(output)
     }
 
-    pub(super) fn open(&mut self, conn: ConnId) {
+    pub(crate) fn open(&mut self, conn: ConnId) {
         let slot = conn.slot as usize;
         if slot >= self.outputs.len() {
             self.outputs.resize_with(slot + 1, Output::default);
@@ -150,7 +150,7 @@ impl Outbox {
     }
 
     /// Sends as much as the socket takes.
-    pub(super) fn flush(&mut self, conn: ConnId, fd: &OwnedFd) -> Flushed {
+    pub(crate) fn flush(&mut self, conn: ConnId, fd: &OwnedFd) -> Flushed {
         let Some(output) = self.outputs.get_mut(conn.slot as usize) else { return Flushed::Empty };
         if output.generation != conn.generation {
             return Flushed::Empty;
