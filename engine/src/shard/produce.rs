@@ -116,7 +116,7 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    fn wait(&mut self, request: &Produce<'_>, appended: &Appended, base_offset: u64) {
+    pub(super) fn wait(&mut self, request: &Produce<'_>, appended: &Appended, base_offset: u64) {
         let waiter = Waiter {
             token: request.token,
             sequence: appended.sequence,

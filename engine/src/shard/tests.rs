@@ -8,9 +8,9 @@ use crate::io::sim::{Config, SimEnv};
 use crate::io::{Disk, Env, FileName};
 use crate::log::writer::WriterOptions;
 
-const QUEUE: u32 = 1;
+pub(super) const QUEUE: u32 = 1;
 
-fn options(segment_bytes: u64) -> OpenOptions {
+pub(super) fn options(segment_bytes: u64) -> OpenOptions {
     OpenOptions {
         shard: 0,
         node: [1; 16],
@@ -23,7 +23,7 @@ fn options(segment_bytes: u64) -> OpenOptions {
     }
 }
 
-fn shard(seed: u64, segment_bytes: u64, visibility: AckLevel) -> Shard<SimEnv> {
+pub(super) fn shard(seed: u64, segment_bytes: u64, visibility: AckLevel) -> Shard<SimEnv> {
     let env = SimEnv::new(Config::default(), seed);
     let mut shard = Shard::open(env, &options(segment_bytes), |_| {}).unwrap();
     shard.add_queue(QUEUE, visibility, false);
@@ -37,7 +37,7 @@ fn batch(value: &[u8]) -> Vec<u8> {
     out
 }
 
-fn produce(
+pub(super) fn produce(
     shard: &mut Shard<SimEnv>,
     token: u64,
     ack: AckLevel,
@@ -50,7 +50,7 @@ fn produce(
     shard.produce(&Produce { token, queue: QUEUE, ack, batch: &batch, gathered }, effects);
 }
 
-fn turn(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) -> turn::TurnEnd {
+pub(super) fn turn(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) -> turn::TurnEnd {
     let now = shard.env.now();
     let end = shard.turn(TurnClock { gathered: now, received: now }, effects);
     shard.env.disk().flush();
@@ -58,7 +58,7 @@ fn turn(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) -> turn::TurnEnd {
 }
 
 /// Turns until nothing is left to happen soon.
-fn settle(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) {
+pub(super) fn settle(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) {
     for _ in 0..10_000 {
         let end = turn(shard, effects);
         if shard.env.disk().in_flight() > 0 {
