@@ -1,7 +1,8 @@
 //! The broker: topics, and requests routed to the shards that own their queues.
 //!
 //! Reading order: [`catalog`] (what topics there are) -> [`change_format`] (how a change is
-//! stored) -> this file (requests in, answers out) -> [`groups`] (consumer groups' offsets).
+//! stored) -> this file (requests in, answers out) -> [`groups`] (consumer groups' offsets),
+//! `producers` (their ids).
 //!
 //! Shard 0's log is also the metadata log: one entry is one atomic change, and it is in force, and
 //! acknowledged, once it is durable.
@@ -10,6 +11,7 @@
 pub mod catalog;
 pub mod change_format;
 pub mod groups;
+mod producers;
 
 use std::collections::BTreeMap;
 
@@ -112,6 +114,7 @@ pub struct Broker<E: Env> {
     pending: BTreeMap<u64, Pending>,
     commits: groups::Commits,
     next_own: u64,
+    next_producer: u32,
     batch: Vec<u8>,
     stopping: bool,
 }
@@ -148,6 +151,7 @@ impl<E: Env> Broker<E> {
             pending: BTreeMap::new(),
             commits: groups::Commits::default(),
             next_own: OWN_TOKENS,
+            next_producer: 0,
             batch: Vec::new(),
             stopping: false,
         };

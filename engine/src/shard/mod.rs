@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
-//! groups' offsets (`offsets.rs`).
+//! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
@@ -19,6 +19,10 @@ pub mod offsets;
 mod offsets_tests;
 pub mod produce;
 mod queues;
+mod repeat;
+#[cfg(test)]
+mod repeat_tests;
+pub mod sequences;
 #[cfg(test)]
 mod tests;
 pub mod turn;
@@ -39,6 +43,7 @@ use crate::log::writer::{AppendError, Log};
 use crate::stage::{Histograms, Timings};
 use offset_table::OffsetTable;
 use queues::Queues;
+use sequences::{SequenceError, Sequences};
 
 /// The caller's name for a request, given back with its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +64,9 @@ pub enum ProduceError {
     /// Nothing was written, except for `Poisoned`: then what was in flight is unknown.
     #[error(transparent)]
     Append(AppendError),
+    /// The batch is not the producer's next one; nothing was written.
+    #[error(transparent)]
+    Sequence(SequenceError),
     /// Too many requests wait for the device; nothing was written.
     #[error("too many requests wait for the device")]
     TooManyWaiting,
@@ -187,6 +195,10 @@ pub struct Counters {
     pub cold_reads: u64,
     /// Bytes read from the device for fetches.
     pub cold_bytes: u64,
+    /// Batches of idempotent producers that came again and were not stored again.
+    pub repeated_batches: u64,
+    /// Idempotent producers remembered now, once per queue.
+    pub producers: u64,
     /// Offset commits appended (each of any number of offsets).
     pub offset_commits: u64,
     /// Consumer groups with offsets here now.
@@ -218,6 +230,7 @@ pub struct Shard<E: Env> {
     log: Log,
     queues: Queues,
     offsets: OffsetTable,
+    sequences: Sequences,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,
@@ -250,10 +263,15 @@ impl<E: Env> Shard<E> {
     ) -> Result<Self, OpenError> {
         let mut queues = Queues::default();
         let mut offsets = OffsetTable::default();
+        let mut sequences = Sequences::default();
         let mut damaged = None;
         let log = recover::open(env.disk(), options, |found| {
             match found.header.kind {
-                Kind::Data | Kind::Metadata => queues.recovered(found),
+                Kind::Data => {
+                    queues.recovered(found);
+                    sequences.recovered(found);
+                }
+                Kind::Metadata => queues.recovered(found),
                 Kind::OffsetCommit if offsets.recovered(found).is_some() => {}
                 Kind::OffsetCommit => damaged = damaged.or(Some(found.pos)),
             }
@@ -267,6 +285,7 @@ impl<E: Env> Shard<E> {
             log,
             queues,
             offsets,
+            sequences,
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),
@@ -363,6 +382,7 @@ impl<E: Env> Shard<E> {
         let (groups, group_bytes, padding_bytes) = self.log.counters();
         let (unwritten_bytes, prefilled_bytes) = self.log.segments().counters();
         Counters {
+            producers: self.sequences.len() as u64,
             consumer_groups: self.offsets.group_count() as u64,
             offset_bytes: self.offsets.bytes() as u64,
             groups,

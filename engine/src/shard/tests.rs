@@ -73,7 +73,7 @@ pub(super) fn settle(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) {
     panic!("the shard does not settle");
 }
 
-fn acks(effects: &[Effect]) -> Vec<(u64, u64)> {
+pub(super) fn acks(effects: &[Effect]) -> Vec<(u64, u64)> {
     let produced = effects.iter().filter_map(|effect| match effect {
         Effect::Produced { token, result: Ok(offset), .. } => Some((token.0, *offset)),
         _ => None,
