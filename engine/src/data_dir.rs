@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!   DIR/LOCK         locked (flock) while a node runs
-//!   DIR/FORMAT       TOML: format = 1, node, shards, segment_bytes
+//!   DIR/FORMAT       TOML: format = 2, node, shards, segment_bytes
 //!   DIR/shard-000/   superblock, segment-*.log, spare-*.log
 //! ```
+//!
+//! Format 2 has offset commits in its logs, which a program of format 1 would take for the log's
+//! end; otherwise it is format 1, and a directory of that becomes one of 2 when it is opened.
 //!
 //! Absent: anything inside a shard's directory.
 
@@ -19,7 +22,7 @@ use thiserror::Error;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 
 /// The format this program writes.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 
@@ -134,9 +137,21 @@ impl DataDir {
         }
         let lock = lock(dir)?;
         let format = if format_path.exists() {
-            read_format(dir, &format_path)?
+            let format = read_format(dir, &format_path)?;
+            if format.format < FORMAT_VERSION {
+                let newer = FormatFile { format: FORMAT_VERSION, ..format };
+                write_format(dir, &format_path, newer)?
+            } else {
+                format
+            }
         } else {
-            write_format(dir, &format_path, options)?
+            let format = FormatFile {
+                format: FORMAT_VERSION,
+                node: format!("{:032x}", rand::random::<u128>()),
+                shards: options.shards,
+                segment_bytes: options.segment_bytes,
+            };
+            write_format(dir, &format_path, format)?
         };
         let node = parse_node(&format.node).ok_or_else(|| DirError::Malformed {
             file: format_path.clone(),
@@ -213,16 +228,10 @@ fn read_format(dir: &Path, path: &Path) -> Result<FormatFile, DirError> {
     Ok(format)
 }
 
-fn write_format(dir: &Path, path: &Path, options: &FormatOptions) -> Result<FormatFile, DirError> {
-    let format = FormatFile {
-        format: FORMAT_VERSION,
-        node: format!("{:032x}", rand::random::<u128>()),
-        shards: options.shards,
-        segment_bytes: options.segment_bytes,
-    };
+fn write_format(dir: &Path, path: &Path, format: FormatFile) -> Result<FormatFile, DirError> {
     let text = toml::to_string(&format)
         .map_err(|error| DirError::Malformed { file: path.to_owned(), why: format!("{error}") })?;
-    let text = format!("# uringmq data directory. Written once; do not edit.\n{text}");
+    let text = format!("# uringmq data directory. Do not edit.\n{text}");
     // Written aside and renamed: a crash leaves no half FORMAT file.
     let new = dir.join("FORMAT.new");
     let mut file = File::create(&new).map_err(io("creating", &new))?;
@@ -261,14 +270,28 @@ mod tests {
     }
 
     #[test]
+    fn an_older_format_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), &OPTIONS).unwrap();
+        let node = first.node;
+        drop(first);
+        let path = dir.path().join(FORMAT_FILE);
+        let ours = fs::read_to_string(&path).unwrap();
+        fs::write(&path, ours.replace("format = 2", "format = 1")).unwrap();
+        let again = DataDir::open(dir.path(), &OPTIONS).unwrap();
+        assert_eq!((again.node, again.shards, again.segment_bytes), (node, 2, 4 << 20));
+        assert_eq!(fs::read_to_string(&path).unwrap(), ours);
+    }
+
+    #[test]
     fn foreign_and_newer_directories_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("letter.txt"), "dear").unwrap();
         assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::Foreign { .. })));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
-        fs::write(dir.path().join(FORMAT_FILE), "format = 2\nwings = true\n").unwrap();
+        fs::write(dir.path().join(FORMAT_FILE), "format = 3\nwings = true\n").unwrap();
         let newer = DataDir::open(dir.path(), &OPTIONS);
-        assert!(matches!(newer, Err(DirError::Newer { found: 2, .. })));
+        assert!(matches!(newer, Err(DirError::Newer { found: 3, .. })));
         for bad in
             ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
         {

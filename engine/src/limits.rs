@@ -74,6 +74,23 @@ pub const QUEUES_PER_TOPIC_MAX: u16 = 32_768;
 /// Length of a topic name in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// Length of a consumer group's name in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 249;
+/// Length of the metadata kept with a committed offset, in bytes.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+/// Consumer groups with offsets in one shard.
+pub const GROUPS_PER_SHARD_MAX: usize = 65_536;
+/// Memory of one shard's committed offsets, those on their way among them: 400,000 without
+/// metadata.
+pub const OFFSETS_BYTES_MAX: usize = 64 << 20;
+
+/// Idempotent producers remembered in one shard, each per queue it writes to: about 16 MiB. The
+/// one that has been idle for longest is forgotten first.
+pub const PRODUCERS_PER_SHARD_MAX: usize = 65_536;
+/// Batches of an idempotent producer that are recognized when they are sent again: Kafka's
+/// clients have at most five in flight.
+pub const PRODUCER_BATCHES_MAX: usize = 5;
+
 const _: () = assert!(CHUNK_BYTES >= BATCH_BYTES_MAX + 2 * BLOCK_BYTES, "a chunk holds any batch");
 const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 2 * CHUNK_BYTES as u64, "a segment holds any group");
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit 32 bits");

@@ -48,7 +48,12 @@ fn request_header(op: Operation) -> RequestHeader {
     }
 }
 
-fn requests<'a>(batch: &'a [u8], names: &'a mut Vec<u8>) -> Vec<Request<'a>> {
+fn requests<'a>(batch: &'a [u8], buffers: &'a mut [Vec<u8>; 3]) -> Vec<Request<'a>> {
+    let [names, offsets, places] = buffers;
+    let kept = NewOffset { topic: 7, queue: 1, offset: Some(1000), epoch: 3, metadata: "hi" };
+    let forgotten = NewOffset { queue: 2, offset: None, epoch: 0, metadata: "", ..kept };
+    let offsets = Offsets::encode(&[kept, forgotten], offsets).unwrap();
+    let places = Places::encode(&[(7, 1), (8, 0)], places).unwrap();
     vec![
         Request::Hello(Hello {
             version_min: 1,
@@ -84,6 +89,10 @@ fn requests<'a>(batch: &'a [u8], names: &'a mut Vec<u8>) -> Vec<Request<'a>> {
             timestamp_ms: 1_700_000_000_000,
         }),
         Request::Stats { per_shard: false },
+        Request::OffsetCommit(OffsetCommit { group: "billing", ack: None, offsets }),
+        Request::OffsetFetch(OffsetFetch { group: "billing", places }),
+        Request::GroupList,
+        Request::InitProducerId,
     ]
 }
 
@@ -163,6 +172,39 @@ fn other_replies(entries: &[u8]) -> Vec<(&'static str, Reply<'_>)> {
     ]
 }
 
+fn group_replies() -> Vec<(&'static str, Reply<'static>)> {
+    let kept = CommittedReply {
+        error: None,
+        topic: 7,
+        queue: 1,
+        offset: Some(1000),
+        epoch: 3,
+        commit_time_ms: 1_700_000_000_000,
+        start: 10,
+        visible: 1001,
+        metadata: "hi",
+    };
+    let unknown = CommittedReply {
+        error: Some(ErrorCode::UnknownTopic),
+        topic: 8,
+        queue: 0,
+        offset: None,
+        epoch: 0,
+        commit_time_ms: 0,
+        start: 0,
+        visible: 0,
+        metadata: "",
+    };
+    let results = vec![None, Some(ErrorCode::UnknownQueue)];
+    let summary = GroupSummary { queues: 2, name: "billing" };
+    vec![
+        ("offset_commit.reply", Reply::OffsetCommit(results)),
+        ("offset_fetch.reply", Reply::OffsetFetch(vec![kept, unknown])),
+        ("group_list.reply", Reply::GroupList(vec![summary])),
+        ("init_producer_id.reply", Reply::InitProducerId(ProducerId { id: 3 << 32 | 5, epoch: 0 })),
+    ]
+}
+
 fn reply_header(name: &str) -> ReplyHeader {
     let timings = Timings {
         parse_ns: 1000,
@@ -182,8 +224,8 @@ fn reply_header(name: &str) -> ReplyHeader {
 #[test]
 fn requests_are_as_documented() {
     let examples = examples();
-    let (batch, mut names) = (batch(), vec![]);
-    let requests = requests(&batch, &mut names);
+    let (batch, mut buffers) = (batch(), [const { Vec::new() }; 3]);
+    let requests = requests(&batch, &mut buffers);
     assert_eq!(requests.len(), Operation::ALL.len());
     for request in requests {
         let name = format!("{}.request", request.operation().name());
@@ -200,7 +242,7 @@ fn requests_are_as_documented() {
 fn replies_are_as_documented() {
     let examples = examples();
     let fetch = &examples["fetch.reply"];
-    let replies = [admin_replies(), other_replies(&fetch[28..])].concat();
+    let replies = [admin_replies(), other_replies(&fetch[28..]), group_replies()].concat();
     assert_eq!(replies.len() + Operation::ALL.len(), examples.len(), "an example is not tested");
     for (name, reply) in replies {
         let header = reply_header(name);

@@ -30,9 +30,12 @@ impl Node {
     pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
         // Elsewhere: a test may fill the file system of the data directory.
         let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
+        let free_port = ["--listen", "127.0.0.1:0"];
+        let listen = if options.contains(&"--listen") { &[][..] } else { &free_port[..] };
         let mut child = uringmq()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--data"])
             .arg(data)
+            .args(listen)
             .args(options)
             .stdout(Stdio::piped())
             .stderr(log.reopen().expect("the same log"))

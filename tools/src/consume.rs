@@ -3,7 +3,8 @@
 //! Reads top-down: [`run`] -> `consume` -> `find_ranges` (what to read of which queue) -> the loop
 //! -> `Printer`.
 //! Invariants: without `--follow` it reads what was visible when it began, of every queue, and
-//! nothing more, however fast others produce; messages of one queue come in order.
+//! nothing more, however fast others produce; messages of one queue come in order; with `--group`
+//! nothing is committed that was not printed and flushed.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ use crate::connect::{Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
 use crate::output::written;
+use crate::progress::Progress;
 use crate::start_at::Start;
 use crate::stop;
 
@@ -30,6 +32,7 @@ const OUT_BYTES: usize = 256 * 1024;
     "  uringmq consume greetings\n  \
      uringmq consume clicks --follow --from latest\n  \
      uringmq consume logs --from 2026-01-31T12:00:00Z --count 10\n  \
+     uringmq consume orders --follow --group billing\n  \
      uringmq consume orders --queue 3 --from 1200 --json | jq .value"
 ))]
 pub(crate) struct Options {
@@ -42,6 +45,10 @@ pub(crate) struct Options {
     /// times are those at which the node stored a message.
     #[arg(long, value_name = "WHERE", default_value = "earliest")]
     from: Start,
+    /// Go on where this consumer group left off, and commit what was printed: every second and at
+    /// the end. --from counts for queues of which it has committed nothing.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Stop after this many messages.
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
@@ -72,8 +79,20 @@ pub(crate) fn run(options: Options) -> ExitCode {
 async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
     let client = options.server.connect_unless(stop).await?;
     let topic = client.describe_topic(&options.topic).await?;
-    let mut ranges = find_ranges(&client, &topic, options).await?;
+    let mut progress = match &options.group {
+        Some(group) => {
+            let queues = wanted(options, &topic);
+            Some(Progress::load(&client, group, topic.id, &queues).await?)
+        }
+        None => None,
+    };
+    let mut ranges = find_ranges(&client, &topic, options, progress.as_ref()).await?;
     if !options.follow {
+        if let Some(progress) = &mut progress {
+            // Where the group stands in queues that have nothing to read.
+            let done = ranges.iter().filter(|range| range.next >= range.end);
+            progress.commit(&client, done.map(|range| (range.queue, range.next))).await?;
+        }
         ranges.retain(|range| range.next < range.end);
     }
     let mut printer = Printer::new(options);
@@ -91,6 +110,14 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
         let messages = tokio::select! {
             biased;
             () = stop.notified() => break,
+            () = commit_due(progress.as_ref()) => {
+                match printer.flush(true) {
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                    result => written(result)?,
+                }
+                commit(&client, progress.as_mut(), &ranges, options.follow).await?;
+                continue;
+            }
             messages = consumer.poll() => messages?,
         };
         for message in &messages {
@@ -113,7 +140,43 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
             break;
         }
     }
-    written(printer.flush(true))
+    match printer.flush(true) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        result => written(result)?,
+    }
+    commit(&client, progress.as_mut(), &ranges, options.follow).await
+}
+
+/// Resolves when a group's next commit is due; without a group, never.
+async fn commit_due(progress: Option<&Progress>) {
+    match progress {
+        Some(progress) => tokio::time::sleep_until(progress.due()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Commits what was printed and flushed.
+async fn commit(
+    client: &Client,
+    progress: Option<&mut Progress>,
+    ranges: &[ToRead],
+    follow: bool,
+) -> Result<(), Failure> {
+    let Some(progress) = progress else { return Ok(()) };
+    // Messages from `end` on come along but are not printed, unless followed.
+    let printed = |range: &ToRead| if follow { range.next } else { range.next.min(range.end) };
+    progress.commit(client, ranges.iter().map(|range| (range.queue, printed(range)))).await
+}
+
+/// The queues asked for, or all.
+fn wanted(options: &Options, topic: &TopicDetails) -> Vec<u16> {
+    let mut wanted = options.queue.clone();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() {
+        wanted = topic.queues.iter().map(|queue| queue.queue).collect();
+    }
+    wanted
 }
 
 /// What is still to be read of a queue.
@@ -138,13 +201,9 @@ async fn find_ranges(
     client: &Client,
     topic: &TopicDetails,
     options: &Options,
+    progress: Option<&Progress>,
 ) -> Result<Vec<ToRead>, Failure> {
-    let mut wanted = options.queue.clone();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if wanted.is_empty() {
-        wanted = topic.queues.iter().map(|queue| queue.queue).collect();
-    }
+    let wanted = wanted(options, topic);
     let Start(start) = options.from;
     if matches!(start, StartAt::Offset(_)) && wanted.len() > 1 {
         let count = wanted.len();
@@ -158,6 +217,11 @@ async fn find_ranges(
         let Some(described) = described else {
             return Err(net::client::ClientError::NoSuchQueue { queue }.into());
         };
+        let committed = progress.and_then(|progress| progress.committed(queue));
+        if let Some(next) = committed.filter(|next| *next >= described.start) {
+            ranges.push(ToRead { queue, next, end: described.visible });
+            continue;
+        }
         let next = match start {
             StartAt::Earliest => described.start,
             StartAt::Latest => described.visible,

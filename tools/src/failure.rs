@@ -94,6 +94,7 @@ fn advice_on_code(code: ErrorCode) -> Option<&'static str> {
             "see what there is with: uringmq topic list; make it with: uringmq topic create TOPIC"
         }
         ErrorCode::UnknownQueue => "see the queues with: uringmq topic describe TOPIC",
+        ErrorCode::TooManyGroups => "delete groups that are not needed: uringmq group delete NAME",
         ErrorCode::TopicExists => "see it with: uringmq topic describe TOPIC",
         ErrorCode::OffsetOutOfRange => {
             "begin with what is stored: --from earliest, or an offset in that range"

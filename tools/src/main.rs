@@ -8,11 +8,13 @@ mod connect;
 mod consume;
 mod exit;
 mod failure;
+mod group;
 mod lines;
 mod logging;
 mod output;
 mod ping;
 mod produce;
+mod progress;
 mod serve;
 mod start_at;
 mod stats;
@@ -50,6 +52,9 @@ enum Command {
     /// Create, delete, list and describe topics.
     #[command(subcommand)]
     Topic(topic::Command),
+    /// List, describe, reset and delete consumer groups.
+    #[command(subcommand)]
+    Group(group::Command),
     /// Send the lines of files or of standard input as messages.
     Produce(produce::Options),
     /// Print messages.
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options),
         Command::Yardstick(options) => bench::yardstick(&options),
         Command::Topic(command) => topic::run(command),
+        Command::Group(command) => group::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),

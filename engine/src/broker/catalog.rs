@@ -47,6 +47,8 @@ pub enum Missing {
 pub struct Catalog {
     topics: BTreeMap<u32, Topic>,
     ids: HashMap<String, u32>,
+    /// Queue id -> topic and number.
+    owners: BTreeMap<u32, (u32, u16)>,
     next_topic: u32,
     next_queue: u32,
 }
@@ -54,7 +56,8 @@ pub struct Catalog {
 impl Default for Catalog {
     fn default() -> Self {
         // Queue 0 is the metadata queue; topic 0 stays free to mean "none".
-        Self { topics: BTreeMap::new(), ids: HashMap::new(), next_topic: 1, next_queue: 1 }
+        let (topics, ids, owners) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
+        Self { topics, ids, owners, next_topic: 1, next_queue: 1 }
     }
 }
 
@@ -86,6 +89,12 @@ impl Catalog {
         Ok((topic, *queue))
     }
 
+    /// The topic that has the queue with this id, and the queue's number in it.
+    #[must_use]
+    pub fn owner(&self, queue: u32) -> Option<(u32, u16)> {
+        self.owners.get(&queue).copied()
+    }
+
     /// Takes the next topic id and `queues` queue ids; the first of them.
     pub(super) fn reserve(&mut self, queues: u32) -> (u32, u32) {
         let (topic, queue) = (self.next_topic, self.next_queue);
@@ -102,11 +111,16 @@ impl Catalog {
                 let last = topic.queues.iter().map(|queue| queue.id).max().unwrap_or(0);
                 self.next_queue = self.next_queue.max(last + 1);
                 self.ids.insert(topic.name.clone(), topic.id);
+                let numbered = topic.queues.iter().zip(0_u16..);
+                self.owners.extend(numbered.map(|(queue, number)| (queue.id, (topic.id, number))));
                 self.topics.insert(topic.id, topic.clone());
             }
             Change::Delete { id } => {
                 if let Some(topic) = self.topics.remove(id) {
                     self.ids.remove(&topic.name);
+                    for queue in topic.queues {
+                        self.owners.remove(&queue.id);
+                    }
                 }
             }
         }

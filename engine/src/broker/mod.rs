@@ -1,7 +1,8 @@
 //! The broker: topics, and requests routed to the shards that own their queues.
 //!
 //! Reading order: [`catalog`] (what topics there are) -> [`change_format`] (how a change is
-//! stored) -> this file (requests in, answers out).
+//! stored) -> this file (requests in, answers out) -> [`groups`] (consumer groups' offsets),
+//! `producers` (their ids).
 //!
 //! Shard 0's log is also the metadata log: one entry is one atomic change, and it is in force, and
 //! acknowledged, once it is durable.
@@ -9,6 +10,8 @@
 
 pub mod catalog;
 pub mod change_format;
+pub mod groups;
+mod producers;
 
 use std::collections::BTreeMap;
 
@@ -99,6 +102,8 @@ pub struct Answers {
     pub effects: Vec<Effect>,
     /// Of topic requests.
     pub topics: Vec<TopicAnswer>,
+    /// Of offset commits.
+    pub commits: Vec<groups::CommitAnswer>,
 }
 
 /// All shards of one reactor.
@@ -107,7 +112,9 @@ pub struct Broker<E: Env> {
     shards: Vec<Shard<E>>,
     catalog: Catalog,
     pending: BTreeMap<u64, Pending>,
+    commits: groups::Commits,
     next_own: u64,
+    next_producer: u32,
     batch: Vec<u8>,
     stopping: bool,
 }
@@ -142,7 +149,9 @@ impl<E: Env> Broker<E> {
             shards,
             catalog,
             pending: BTreeMap::new(),
+            commits: groups::Commits::default(),
             next_own: OWN_TOKENS,
+            next_producer: 0,
             batch: Vec::new(),
             stopping: false,
         };
@@ -308,13 +317,17 @@ impl<E: Env> Broker<E> {
         }
     }
 
+    fn own_token(&mut self) -> Token {
+        self.next_own += 1;
+        Token(self.next_own - 1)
+    }
+
     /// Appends a change to the metadata log.
     fn store(&mut self, change: Change, token: Token, gathered: Nanos, answers: &mut Answers) {
         let value = change.encode();
         self.batch.clear();
         let record = NewRecord { value: Some(&value), ..NewRecord::default() };
-        let own = Token(self.next_own);
-        self.next_own += 1;
+        let own = self.own_token();
         self.pending.insert(own.0, Pending { token, change });
         let built = append_single(&mut self.batch, &record, BATCH_BYTES_MAX);
         let request = Produce {
@@ -341,7 +354,7 @@ impl<E: Env> Broker<E> {
             end.durable_in_flight |= one.durable_in_flight;
             end.wake_at = end.wake_at.into_iter().chain(one.wake_at).min();
         }
-        if !self.pending.is_empty() {
+        if !(self.pending.is_empty() && self.commits.is_empty()) {
             self.take_own(answers);
         }
         end
@@ -361,7 +374,9 @@ impl<E: Env> Broker<E> {
     }
 
     fn finish(&mut self, own: Token, result: Result<u64, ProduceError>, answers: &mut Answers) {
-        let Some(Pending { token, change }) = self.pending.remove(&own.0) else { return };
+        let Some(Pending { token, change }) = self.pending.remove(&own.0) else {
+            return self.finish_commit(own, result, answers);
+        };
         if result.is_ok() {
             self.in_force(&change, answers);
         }

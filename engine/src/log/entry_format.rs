@@ -6,9 +6,10 @@
 //!                                   which the batch's own CRC leaves out
 //!        4    1 magic               0xE7
 //!        5    1 version             1
-//!        6    1 kind                1 data, 2 metadata
+//!        6    1 kind                1 data, 2 metadata, 3 offset commit
 //!        7    1 flags               zero
-//!        8    4 queue               queue id, unique in the data directory
+//!        8    4 queue               queue id, unique in the data directory; ffffffff: an offset
+//!                                   commit, whose records name the queues
 //!       12    4 batch_length        bytes of the batch
 //!       16    8 base_offset         queue offset of the first record
 //!       24    8 store_timestamp_ms  when the node took it; never goes back within a shard
@@ -44,6 +45,8 @@ pub enum Kind {
     Data = 1,
     /// A change of topics or queues.
     Metadata = 2,
+    /// Offsets that a consumer group has committed.
+    OffsetCommit = 3,
 }
 
 /// The header as it lies in the log.
@@ -138,6 +141,7 @@ impl EntryHeader {
         let kind = match raw.kind {
             1 => Kind::Data,
             2 => Kind::Metadata,
+            3 => Kind::OffsetCommit,
             _ => return None,
         };
         let known = raw.magic == MAGIC && raw.version == VERSION && raw.flags == 0;

@@ -231,6 +231,18 @@ impl Log {
         Ok(Appended { pos, entry_bytes, sequence, store_timestamp_ms })
     }
 
+    /// Group `sequence` must get as far as `ack`, which somebody asks for only now.
+    pub fn want(&mut self, sequence: u64, ack: AckLevel) {
+        match self.open.as_mut().filter(|_| sequence == self.sequence_next) {
+            Some(open) => {
+                open.urgent |= ack >= AckLevel::Written;
+                open.durable |= ack == AckLevel::Durable;
+            }
+            None if ack == AckLevel::Durable => self.commit.want_durable(sequence),
+            None => {}
+        }
+    }
+
     /// Sees to it that a group is open with room for `entry_bytes`.
     fn make_room<D: Disk>(
         &mut self,

@@ -1,7 +1,8 @@
 //! A shard: one log and the queues stored in it, as a synchronous state machine.
 //!
 //! Reading order: [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
-//! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`).
+//! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
+//! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
@@ -13,8 +14,17 @@ mod complete;
 mod fetch;
 #[cfg(test)]
 mod fetch_tests;
+mod offset_format;
+mod offset_table;
+pub mod offsets;
+#[cfg(test)]
+mod offsets_tests;
 pub mod produce;
 mod queues;
+mod repeat;
+#[cfg(test)]
+mod repeat_tests;
+pub mod sequences;
 #[cfg(test)]
 mod tests;
 pub mod turn;
@@ -28,11 +38,14 @@ use crate::index::walk::Extents;
 use crate::io::{Completion, Env, Errno, Nanos};
 use crate::level::AckLevel;
 use crate::limits::UNWRITTEN_BYTES_MAX;
+use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::recover::{self, Found, OpenError, OpenOptions};
 use crate::log::writer::{AppendError, Log};
 use crate::stage::{Histograms, Timings};
+use offset_table::OffsetTable;
 use queues::Queues;
+use sequences::{SequenceError, Sequences};
 
 /// The caller's name for a request, given back with its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +66,9 @@ pub enum ProduceError {
     /// Nothing was written, except for `Poisoned`: then what was in flight is unknown.
     #[error(transparent)]
     Append(AppendError),
+    /// The batch is not the producer's next one; nothing was written.
+    #[error(transparent)]
+    Sequence(SequenceError),
     /// Too many requests wait for the device; nothing was written.
     #[error("too many requests wait for the device")]
     TooManyWaiting,
@@ -181,6 +197,16 @@ pub struct Counters {
     pub cold_reads: u64,
     /// Bytes read from the device for fetches.
     pub cold_bytes: u64,
+    /// Batches of idempotent producers that came again and were not stored again.
+    pub repeated_batches: u64,
+    /// Idempotent producers remembered now, once per queue.
+    pub producers: u64,
+    /// Offset commits appended (each of any number of offsets).
+    pub offset_commits: u64,
+    /// Consumer groups with offsets here now.
+    pub consumer_groups: u64,
+    /// Memory that committed offsets take now, in bytes.
+    pub offset_bytes: u64,
     /// Groups written to the device.
     pub groups: u64,
     /// Bytes of those writes.
@@ -205,6 +231,8 @@ pub struct Shard<E: Env> {
     env: E,
     log: Log,
     queues: Queues,
+    offsets: OffsetTable,
+    sequences: Sequences,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,
@@ -240,14 +268,30 @@ impl<E: Env> Shard<E> {
         mut visit: impl FnMut(&Found<'_>),
     ) -> Result<Self, OpenError> {
         let mut queues = Queues::default();
+        let mut offsets = OffsetTable::default();
+        let mut sequences = Sequences::default();
+        let mut damaged = None;
         let log = recover::open(env.disk(), options, |found| {
-            queues.recovered(found);
+            match found.header.kind {
+                Kind::Data => {
+                    queues.recovered(found);
+                    sequences.recovered(found);
+                }
+                Kind::Metadata => queues.recovered(found),
+                Kind::OffsetCommit if offsets.recovered(found).is_some() => {}
+                Kind::OffsetCommit => damaged = damaged.or(Some(found.pos)),
+            }
             visit(found);
         })?;
+        if let Some(at) = damaged {
+            return Err(OpenError::Damaged { at, what: "an offset commit cannot be read" });
+        }
         Ok(Self {
             env,
             log,
             queues,
+            offsets,
+            sequences,
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),
@@ -289,15 +333,17 @@ impl<E: Env> Shard<E> {
         self.queues.add(queue, visibility, deep);
     }
 
-    /// Forgets a queue; its parked fetches are answered.
+    /// Forgets a queue and what was committed of it; its parked fetches are answered.
     pub fn drop_queue(&mut self, queue: u32, effects: &mut Vec<Effect>) {
         self.queues.drop(queue);
+        self.offsets.drop_queue(queue);
         self.parked.drop_queue(queue, effects);
     }
 
     /// Forgets what recovery found of queues that no topic has any more.
     pub fn retain_known_queues(&mut self) {
         self.queues.retain_known();
+        self.offsets.retain(|queue| self.queues.get(queue).is_some());
     }
 
     /// First offset, next offset and visible offset of a queue, and the bytes of its batches.
@@ -344,6 +390,9 @@ impl<E: Env> Shard<E> {
         let (groups, group_bytes, padding_bytes) = self.log.counters();
         let (unwritten_bytes, prefilled_bytes) = self.log.segments().counters();
         Counters {
+            producers: self.sequences.len() as u64,
+            consumer_groups: self.offsets.group_count() as u64,
+            offset_bytes: self.offsets.bytes() as u64,
             groups,
             group_bytes,
             padding_bytes,

@@ -1,5 +1,6 @@
 //! Publish: check a batch, give it its offsets, append it to the open group.
 
+use super::sequences::{Numbered, Verdict};
 use super::{Effect, ProduceError, Shard, Token, Waiter};
 use crate::batch::BatchRef;
 use crate::io::{Env, Nanos};
@@ -58,6 +59,14 @@ impl<E: Env> Shard<E> {
         if waiting >= WAITERS_MAX {
             return Err(ProduceError::TooManyWaiting);
         }
+        let numbered = Numbered::of(&batch);
+        if let Some(numbered) = &numbered {
+            let verdict = self.sequences.check(request.queue, numbered);
+            if let Verdict::Repeated(stored) = verdict.map_err(ProduceError::Sequence)? {
+                self.wait_again(request, stored);
+                return Ok(());
+            }
+        }
         // One look at the wall clock per turn.
         if self.wall.0 != request.gathered {
             self.wall = (request.gathered, self.env.wall_ms());
@@ -83,6 +92,10 @@ impl<E: Env> Shard<E> {
         self.counters.batches += 1;
         self.counters.records += u64::from(entry.records);
         self.counters.batch_bytes += request.batch.len() as u64;
+        if let Some(numbered) = &numbered {
+            let group = appended.sequence;
+            self.sequences.appended(request.queue, numbered, base_offset, group);
+        }
         self.index(request, &appended, entry.records);
         self.wait(request, &appended, base_offset);
         Ok(())
@@ -116,7 +129,7 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    fn wait(&mut self, request: &Produce<'_>, appended: &Appended, base_offset: u64) {
+    pub(super) fn wait(&mut self, request: &Produce<'_>, appended: &Appended, base_offset: u64) {
         let waiter = Waiter {
             token: request.token,
             sequence: appended.sequence,

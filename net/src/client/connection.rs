@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,7 +52,8 @@ pub(super) struct Connection {
     in_flight: Arc<InFlight>,
     reader: AbortHandle,
     node: Node,
-    request_timeout: Duration,
+    peer: SocketAddr,
+    config: ClientConfig,
 }
 
 /// A reply on its way: the whole frame.
@@ -70,12 +72,18 @@ impl Connection {
         let opening = say_hello(address, &config);
         let opened = tokio::time::timeout(config.connect_timeout, opening).await;
         let (stream, buffer, node) = opened.map_err(|_| timed_out(config.connect_timeout))??;
+        let peer = stream.peer_addr().map_err(ClientError::lost)?;
         let in_flight = Arc::new(InFlight::new(&config));
         let (read_half, write_half) = stream.into_split();
         tokio::spawn(write_requests(write_half, Arc::clone(&in_flight)));
         let reader = tokio::spawn(read_replies(read_half, buffer, Arc::clone(&in_flight)));
         let reader = reader.abort_handle();
-        Ok(Self { in_flight, reader, node, request_timeout: config.request_timeout })
+        Ok(Self { in_flight, reader, node, peer, config })
+    }
+
+    /// To whom it was made, and how.
+    pub(super) fn dialed(&self) -> (SocketAddr, ClientConfig) {
+        (self.peer, self.config.clone())
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -125,7 +133,7 @@ impl Connection {
         extra: Duration,
         reply: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
-        let timeout = self.request_timeout + extra;
+        let timeout = self.config.request_timeout + extra;
         tokio::time::timeout(timeout, reply).await.map_err(|_| timed_out(timeout))
     }
 
@@ -157,6 +165,8 @@ fn cost(request: &Request<'_>) -> u32 {
             Request::Produce(produce) => produce.batch.len() as u32,
             Request::Metadata(names) => names.encoded_bytes() as u32,
             Request::Ping(_) => PING_BYTES_MAX,
+            Request::OffsetCommit(commit) => commit.offsets.encoded_bytes() as u32,
+            Request::OffsetFetch(fetch) => fetch.places.encoded_bytes() as u32,
             _ => 0,
         }
 }

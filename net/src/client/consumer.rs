@@ -2,6 +2,12 @@
 //!
 //! Every queue has one fetch in flight; when it is answered the next one is sent before the
 //! messages are handed out, so the node works while the caller does.
+//!
+//! With a group it begins where the group left off, and [`Consumer::commit`] says how far it has
+//! come. That is *at least once*: commit after the messages have been dealt with, and what was dealt
+//! with but not committed when something failed comes again.
+//! Absent: members of a group that share the queues out among them. Each consumer reads what it is
+//! told to, and whoever commits last decides.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::progress::{Position, Progress};
 use super::queue_reader::{FetchLimits, QueueReader};
 use super::{Client, ClientError, ListKind, Message};
 use crate::wire::limits::WAIT_MAX_MS;
@@ -35,6 +42,7 @@ pub struct ConsumerBuilder {
     topic: String,
     queues: Option<Vec<u16>>,
     start: StartAt,
+    group: Option<String>,
     limits: FetchLimits,
 }
 
@@ -42,7 +50,7 @@ impl ConsumerBuilder {
     pub(super) fn new(client: Client, topic: String) -> Self {
         let bytes_max = 1024 * 1024;
         let limits = FetchLimits { bytes_max, bytes_min: 1, wait_max_ms: 15_000 };
-        Self { client, topic, queues: None, start: StartAt::Earliest, limits }
+        Self { client, topic, queues: None, start: StartAt::Earliest, group: None, limits }
     }
 
     /// Reads these queues instead of all.
@@ -51,6 +59,13 @@ impl ConsumerBuilder {
         queues.sort_unstable();
         queues.dedup();
         self.queues = Some(queues);
+        self
+    }
+
+    /// Begins where this group has committed to have come; [`ConsumerBuilder::start`] counts for
+    /// queues of which it has committed nothing, or nothing that is still stored.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
         self
     }
 
@@ -90,7 +105,22 @@ impl ConsumerBuilder {
             ..self.limits
         };
         let mut readers = Vec::with_capacity(queues.len());
+        let (progress, committed) = match self.group {
+            Some(group) => {
+                let (progress, committed) =
+                    Progress::load(&self.client, group, topic, &queues).await?;
+                (Some(progress), committed)
+            }
+            None => (None, Vec::new()),
+        };
         for queue in queues {
+            let at = committed.binary_search_by_key(&queue, |at| at.queue).ok();
+            if let Some(at) = at.and_then(|at| committed.get(at)) {
+                let mut reader = QueueReader::new(topic, queue, at.offset, limits);
+                reader.epoch = at.epoch;
+                readers.push(reader);
+                continue;
+            }
             let (kind, timestamp_ms) = match self.start {
                 StartAt::Offset(offset) => {
                     readers.push(QueueReader::new(topic, queue, offset, limits));
@@ -103,7 +133,7 @@ impl ConsumerBuilder {
             let found = self.client.list_offsets(topic, queue, kind, timestamp_ms).await?;
             readers.push(QueueReader::new(topic, queue, found.offset, limits));
         }
-        Ok(Consumer { client: self.client, readers, turn: 0 })
+        Ok(Consumer { client: self.client, readers, progress, turn: 0 })
     }
 }
 
@@ -125,6 +155,7 @@ pub struct PollError {
 pub struct Consumer {
     client: Client,
     readers: Vec<QueueReader>,
+    progress: Option<Progress>,
     /// Which queue is looked at first, so that none starves.
     turn: usize,
 }
@@ -150,6 +181,42 @@ impl Consumer {
                 return Ok(messages);
             }
         }
+    }
+
+    /// Commits, durably, that the group has dealt with everything that [`Consumer::poll`] has handed
+    /// out. Without a group, nothing.
+    ///
+    /// Dropping the future leaves open how much was committed; the next commit makes it good.
+    pub async fn commit(&mut self) -> Result<(), ClientError> {
+        let positions = self.readers.iter().map(|reader| Position {
+            queue: reader.queue,
+            offset: reader.offset,
+            epoch: reader.epoch,
+        });
+        match &mut self.progress {
+            Some(progress) => progress.commit(&self.client, positions).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Commits, durably, these next offsets (by queue): for callers that have dealt with less than
+    /// they were handed out. Without a group, nothing.
+    pub async fn commit_offsets(&mut self, offsets: &[(u16, u64)]) -> Result<(), ClientError> {
+        let epoch = |queue| {
+            let reader = self.readers.iter().find(|reader| reader.queue == queue);
+            reader.map_or(0, |reader| reader.epoch)
+        };
+        let positions =
+            offsets.iter().map(|&(queue, offset)| Position { queue, offset, epoch: epoch(queue) });
+        match &mut self.progress {
+            Some(progress) => progress.commit(&self.client, positions).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Commits what was handed out, and ends. A consumer that is only dropped commits nothing.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.commit().await
     }
 
     /// Continues at another offset of a queue.

@@ -1,7 +1,7 @@
 //! The client library: one connection, many requests in flight, typed answers.
 //!
 //! Reading order: `connection` (the tasks), `in_flight` (correlation, bounds), `admin` (one method per operation),
-//! `producer`, `consumer`, `message`.
+//! `producer`, `idempotent`, `consumer`, `groups`, `message`.
 //!
 //! Invariants: what is in flight is bounded in requests and in bytes, and a request that would
 //! pass the bound waits; dropping any future of this module leaves the connection usable (a
@@ -9,16 +9,20 @@
 //! connection is lost, every future waiting on it ends with an error.
 //!
 //! Deliberately absent: reconnecting and retrying (whether a lost produce may be repeated is the
-//! caller's to know), more than one connection per [`Client`], consumer groups, compression.
+//! caller's to know, unless it is an [`IdempotentProducer`]'s), more than one connection per
+//! [`Client`], sharing out queues among a group's consumers, compression.
 
 mod admin;
 mod config;
 mod connection;
 mod consumer;
 mod error;
+mod groups;
+mod idempotent;
 mod in_flight;
 mod message;
 mod producer;
+mod progress;
 mod queue_reader;
 
 #[cfg(test)]
@@ -35,10 +39,12 @@ pub use config::ClientConfig;
 pub use connection::Node;
 pub use consumer::{Consumer, ConsumerBuilder, PollError, StartAt};
 pub use error::ClientError;
+pub use groups::{CommittedOffset, GroupInfo};
+pub use idempotent::IdempotentProducer;
 pub use message::{Header, Message};
 pub use producer::{Ack, Partitioner, Producer, ProducerBuilder, Record, Sent};
 
-pub use crate::wire::{AckLevel, ErrorCode, ListKind, Timings};
+pub use crate::wire::{AckLevel, ErrorCode, ListKind, NewOffset, Timings};
 
 use connection::Connection;
 
@@ -68,6 +74,12 @@ impl Client {
     #[must_use]
     pub fn node(&self) -> &Node {
         self.connection.node()
+    }
+
+    /// Another connection to the same node, with the same configuration.
+    async fn connect_again(&self) -> Result<Self, ClientError> {
+        let (address, config) = self.connection.dialed();
+        Self::connect_with(address, config).await
     }
 
     /// Waits until everything requested so far, one-way records among it, was handed to the

@@ -41,7 +41,7 @@ impl<'a> Record<'a> {
         Self { key: Some(key), ..self }
     }
 
-    fn stamped(&self) -> NewRecord<'a> {
+    pub(super) fn stamped(&self) -> NewRecord<'a> {
         NewRecord {
             timestamp_ms: self.timestamp_ms.unwrap_or_else(now_ms),
             key: self.key,
@@ -77,16 +77,18 @@ pub struct Sent {
 #[derive(Debug)]
 #[must_use]
 pub struct ProducerBuilder {
-    client: Client,
+    pub(super) client: Client,
     topic: String,
-    ack: Option<AckLevel>,
-    partitioner: Partitioner,
-    timings: bool,
+    pub(super) ack: Option<AckLevel>,
+    pub(super) partitioner: Partitioner,
+    pub(super) timings: bool,
+    pub(super) retry_for: Duration,
 }
 
 impl ProducerBuilder {
     pub(super) fn new(client: Client, topic: String) -> Self {
-        Self { client, topic, ack: None, partitioner: Partitioner::KeyHash, timings: false }
+        let (partitioner, retry_for) = (Partitioner::KeyHash, Duration::from_secs(30));
+        Self { client, topic, ack: None, partitioner, timings: false, retry_for }
     }
 
     /// Asks for this ack level instead of the topic's.
@@ -109,14 +111,7 @@ impl ProducerBuilder {
 
     /// Looks the topic up.
     pub async fn build(self) -> Result<Producer, ClientError> {
-        let (topic, queues) = self.client.resolve(&self.topic).await?;
-        match self.partitioner {
-            Partitioner::Queue(queue) if queue >= queues => {
-                return Err(ClientError::NoSuchQueue { queue });
-            }
-            _ if queues == 0 => return Err(ClientError::NoSuchQueue { queue: 0 }),
-            _ => {}
-        }
+        let (topic, queues) = self.look_up().await?;
         Ok(Producer {
             client: self.client,
             topic,
@@ -126,6 +121,16 @@ impl ProducerBuilder {
             timings: self.timings,
             turn: AtomicU32::new(0),
         })
+    }
+
+    /// The topic's id and its number of queues, at least one.
+    pub(super) async fn look_up(&self) -> Result<(u32, u16), ClientError> {
+        let (topic, queues) = self.client.resolve(&self.topic).await?;
+        match self.partitioner {
+            Partitioner::Queue(queue) if queue >= queues => Err(ClientError::NoSuchQueue { queue }),
+            _ if queues == 0 => Err(ClientError::NoSuchQueue { queue: 0 }),
+            _ => Ok((topic, queues)),
+        }
     }
 }
 
@@ -253,12 +258,17 @@ impl Producer {
     }
 
     fn queue(&self, key: Option<&[u8]>, turn: u32) -> u16 {
-        let queues = u32::from(self.queues);
-        match (self.partitioner, key) {
-            (Partitioner::Queue(queue), _) => queue,
-            (Partitioner::KeyHash, Some(key)) => (crc32c::crc32c(key) % queues) as u16,
-            _ => (turn % queues) as u16,
-        }
+        choose(self.partitioner, self.queues, key, turn)
+    }
+}
+
+/// The queue of a record, of `queues`, at least one.
+pub(super) fn choose(partitioner: Partitioner, queues: u16, key: Option<&[u8]>, turn: u32) -> u16 {
+    let queues = u32::from(queues.max(1));
+    match (partitioner, key) {
+        (Partitioner::Queue(queue), _) => queue,
+        (Partitioner::KeyHash, Some(key)) => (crc32c::crc32c(key) % queues) as u16,
+        _ => (turn % queues) as u16,
     }
 }
 
@@ -279,7 +289,7 @@ impl Future for Ack {
     }
 }
 
-fn sent(queue: u16, frame: &[u8]) -> Result<Sent, ClientError> {
+pub(super) fn sent(queue: u16, frame: &[u8]) -> Result<Sent, ClientError> {
     match decode_reply(frame)? {
         (header, Reply::Produce(offset)) => Ok(Sent { queue, offset, timings: header.timings }),
         (_, Reply::Error { error, .. }) => Err(error.into()),

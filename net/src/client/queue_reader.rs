@@ -30,7 +30,7 @@ pub(super) struct QueueReader {
     pub(super) offset: u64,
     topic: u32,
     /// Leader epoch of the last batch seen.
-    epoch: u32,
+    pub(super) epoch: u32,
     pub(super) limits: FetchLimits,
     in_flight: Option<ReplyFuture>,
 }

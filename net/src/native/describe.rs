@@ -34,6 +34,9 @@ impl<E: Env> Native<E> {
             Request::TopicDescribe(name) => self.topic(name),
             Request::ListOffsets(list) => self.list_offsets(list).map(Reply::ListOffsets),
             Request::Stats { per_shard } => Ok(Reply::Stats(self.stats(*per_shard))),
+            Request::OffsetFetch(fetch) => Ok(Reply::OffsetFetch(self.committed(fetch))),
+            Request::GroupList => Ok(Reply::GroupList(self.groups())),
+            Request::InitProducerId => self.new_producer().map(Reply::InitProducerId),
             _ => Err(Refusal::new(ErrorCode::Internal, "not a question")),
         };
         match answer {
@@ -186,6 +189,11 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("produced_batches", counters.batches),
         ("produced_records", counters.records),
         ("produced_bytes", counters.batch_bytes),
+        ("repeated_batches", counters.repeated_batches),
+        ("idempotent_producers", counters.producers),
+        ("offset_commits", counters.offset_commits),
+        ("consumer_groups", counters.consumer_groups),
+        ("committed_offsets_bytes", counters.offset_bytes),
         ("fetches", counters.fetches),
         ("fetched_bytes", counters.fetched_bytes),
         ("cold_reads", counters.cold_reads),

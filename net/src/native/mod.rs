@@ -2,7 +2,7 @@
 //!
 //! Reads top-down: [`Native::on_frame`](Service::on_frame) -> `dispatch` -> the broker ->
 //! [`Native::on_turn`](Service::on_turn) -> `reply`. Questions that need no device are answered in
-//! `describe`.
+//! `describe`; consumer groups have `groups`.
 //!
 //! Invariants: a request gets one reply (none if one-way); a connection must say Hello first; a
 //! malformed frame gets an error and a close.
@@ -10,6 +10,7 @@
 
 mod calls;
 mod describe;
+mod groups;
 mod refusal;
 mod reply;
 #[cfg(test)]
@@ -98,6 +99,7 @@ impl<E: Env> Native<E> {
                 let token = self.calls.insert(Call { conn, header });
                 self.broker.delete_topic(name, token, self.gathered, &mut self.answers);
             }
+            Request::OffsetCommit(commit) => self.commit_offsets(conn, header, commit),
             Request::Hello(hello) => return self.hello(conn, header, hello, out),
             question => self.describe(conn, header, question, out),
         }

@@ -4,6 +4,8 @@ use engine::batch::BatchError;
 use engine::broker::TopicError;
 use engine::broker::catalog::Missing;
 use engine::log::writer::AppendError;
+use engine::shard::offsets::OffsetError;
+use engine::shard::sequences::SequenceError;
 use engine::shard::{FetchError, ProduceError};
 
 use crate::wire::{DecodeError, ErrorCode};
@@ -43,6 +45,15 @@ impl From<&ProduceError> for Refusal {
             ProduceError::Batch(_) => Self::new(ErrorCode::CorruptBatch, error),
             ProduceError::UnknownTopic => Self::new(ErrorCode::UnknownTopic, error),
             ProduceError::UnknownQueue => Self::new(ErrorCode::UnknownQueue, error),
+            ProduceError::Sequence(SequenceError::OutOfOrder { .. }) => {
+                Self::new(ErrorCode::OutOfOrderSequence, error)
+            }
+            ProduceError::Sequence(SequenceError::Fenced { .. }) => {
+                Self::new(ErrorCode::ProducerFenced, error)
+            }
+            ProduceError::Sequence(SequenceError::Incomplete) => {
+                Self::new(ErrorCode::InvalidArgument, error)
+            }
             ProduceError::TooManyWaiting => Self::retry(ErrorCode::Busy, RETRY_AFTER_MS, error),
             ProduceError::FlushTimeout => Self::new(ErrorCode::FlushDiskTimeout, error),
             ProduceError::Stopping => Self::new(ErrorCode::ShuttingDown, error),
@@ -93,6 +104,22 @@ impl From<&TopicError> for Refusal {
             TopicError::InvalidName => Self::new(ErrorCode::InvalidTopic, error),
             TopicError::InvalidQueues => Self::new(ErrorCode::InvalidArgument, error),
             TopicError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<&OffsetError> for Refusal {
+    fn from(error: &OffsetError) -> Self {
+        match error {
+            OffsetError::UnknownTopic => Self::new(ErrorCode::UnknownTopic, error),
+            OffsetError::UnknownQueue => Self::new(ErrorCode::UnknownQueue, error),
+            OffsetError::InvalidGroup => Self::new(ErrorCode::InvalidGroup, error),
+            OffsetError::BeyondEnd { start, end } => {
+                Self { range: (*start, *end), ..Self::new(ErrorCode::OffsetOutOfRange, error) }
+            }
+            OffsetError::MetadataTooLong => Self::new(ErrorCode::InvalidArgument, error),
+            OffsetError::Full => Self::new(ErrorCode::TooManyGroups, error),
+            OffsetError::Store(store) => store.into(),
         }
     }
 }

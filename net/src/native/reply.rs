@@ -45,6 +45,7 @@ impl<E: Env> Native<E> {
     /// Turns every answer of the turn into a reply.
     pub(super) fn reply_all(&mut self, ready: Nanos, out: &mut Outbox) {
         self.sending.ready = ready;
+        self.reply_commits(out);
         if self.answers.effects.is_empty() && self.answers.topics.is_empty() {
             return;
         }

@@ -54,10 +54,18 @@ error_codes! {
     InvalidTopic = 13, "INVALID_TOPIC", false;
     /// A field has a value that means nothing.
     InvalidArgument = 14, "INVALID_ARGUMENT", false;
+    /// Not a valid group name.
+    InvalidGroup = 15, "INVALID_GROUP", false;
+    /// The shard holds as many groups and offsets as it may: delete some.
+    TooManyGroups = 16, "TOO_MANY_GROUPS", false;
     /// The batch's length, magic, record count or checksum is wrong; nothing was written.
     CorruptBatch = 20, "CORRUPT_BATCH", false;
     /// The batch is above the limit; nothing was written.
     BatchTooLarge = 21, "BATCH_TOO_LARGE", false;
+    /// Not the idempotent producer's next batch: one before it is missing; nothing was written.
+    OutOfOrderSequence = 22, "OUT_OF_ORDER_SEQUENCE", false;
+    /// The idempotent producer goes on under a higher epoch; nothing was written.
+    ProducerFenced = 23, "PRODUCER_FENCED", false;
     /// The offset is not stored; the error body says which are.
     OffsetOutOfRange = 30, "OFFSET_OUT_OF_RANGE", false;
     /// The epoch the reader saw did not survive; the error body says up to where it is valid.
@@ -120,6 +128,9 @@ pub enum DecodeError {
     #[error("a topic name is 1 to 249 of [A-Za-z0-9._-], and neither \".\" nor \"..\"")]
     InvalidTopic,
     /// Answer and go on.
+    #[error("a group name is 1 to 249 bytes without control characters")]
+    InvalidGroup,
+    /// Answer and go on.
     #[error("invalid {what}")]
     InvalidArgument {
         /// The field.
@@ -144,6 +155,7 @@ impl DecodeError {
             Self::Malformed { .. } => ErrorCode::Malformed,
             Self::UnknownOperation { .. } => ErrorCode::UnknownOperation,
             Self::InvalidTopic => ErrorCode::InvalidTopic,
+            Self::InvalidGroup => ErrorCode::InvalidGroup,
             Self::InvalidArgument { .. } => ErrorCode::InvalidArgument,
             Self::BatchTooLarge { .. } => ErrorCode::BatchTooLarge,
         }
@@ -172,6 +184,9 @@ pub enum EncodeError {
     /// Choose another name.
     #[error("a topic name is 1 to 249 of [A-Za-z0-9._-], and neither \".\" nor \"..\"")]
     InvalidTopic,
+    /// Choose another name.
+    #[error("a group name is 1 to 249 bytes without control characters")]
+    InvalidGroup,
     /// Only a produce may go without a reply.
     #[error("only a produce may be one-way")]
     OneWay,
@@ -186,7 +201,7 @@ mod tests {
         let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 25);
         for &code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_u16(code.as_u16()), Some(code));
         }

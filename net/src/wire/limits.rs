@@ -24,6 +24,12 @@ pub const REPLY_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Longest topic name.
 pub const TOPIC_NAME_BYTES_MAX: u16 = 249;
 
+/// Longest name of a consumer group.
+pub const GROUP_NAME_BYTES_MAX: u16 = engine::limits::GROUP_NAME_BYTES_MAX as u16;
+
+/// Longest metadata kept with a committed offset.
+pub const OFFSET_METADATA_BYTES_MAX: u16 = engine::limits::OFFSET_METADATA_BYTES_MAX as u16;
+
 /// Longest client name in a Hello, and node name in its reply.
 pub const PEER_NAME_BYTES_MAX: u16 = 255;
 

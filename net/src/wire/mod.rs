@@ -1,8 +1,9 @@
 //! The native protocol, version 1: a pure codec. `net/PROTOCOL.md` is its specification; a test
 //! checks every example there against this code.
 //!
-//! Reading order: [`limits`], the three `*_format` files (the only offsets), `frame` (headers,
-//! stream framing), `request`, `reply`, `entries` (what a fetch reply carries).
+//! Reading order: [`limits`], the four `*_format` files (the only offsets), `frame` (headers,
+//! stream framing), `request`, `reply`, `entries` (what a fetch reply carries), `group_request`
+//! and `group_reply` (consumer groups, idempotent producers).
 //!
 //! Invariants: decoding never panics and never allocates more than the frame's own length;
 //! decoding a produce or a fetch request allocates nothing; an encoder that returns an error
@@ -16,6 +17,9 @@ mod entries;
 mod error;
 mod frame;
 mod frame_format;
+mod group_format;
+mod group_reply;
+mod group_request;
 pub mod limits;
 mod names;
 mod reply;
@@ -34,6 +38,8 @@ pub(crate) use entries::write_entry;
 pub use entries::{ENTRY_HEADER_BYTES, Entries, Entry, EntryError, Kind};
 pub use error::{DecodeError, EncodeError, ErrorCode};
 pub use frame::{ReplyHeader, RequestHeader, frame_length, peek_reply, peek_request};
+pub use group_reply::{CommittedReply, GroupSummary, ProducerId};
+pub use group_request::{NewOffset, OffsetCommit, OffsetFetch, Offsets, Places, check_group_name};
 pub use names::{Names, check_topic_name};
 pub use reply::{
     Counter, ErrorReply, FetchReply, HelloReply, HistogramPart, OffsetReply, QueueDescription,

@@ -57,7 +57,7 @@ struct Ingredients {
 
 fn ingredients() -> impl Strategy<Value = Ingredients> {
     (
-        (1u8..=11).prop_map(|op| Operation::from_u8(op).unwrap()),
+        (1u8..=15).prop_map(|op| Operation::from_u8(op).unwrap()),
         any::<(u32, u16, u64, i64)>(),
         any::<(u32, u32, u32)>(),
         "[A-Za-z0-9_-]{1,249}",
@@ -123,6 +123,27 @@ fn request<'a>(from: &'a Ingredients, buffer: &'a mut Vec<u8>) -> Request<'a> {
             timestamp_ms,
         }),
         Operation::Stats => Request::Stats { per_shard: from.flag },
+        Operation::OffsetCommit => {
+            let new = |(number, metadata): (u32, &'a String)| NewOffset {
+                topic: topic.wrapping_add(number),
+                queue,
+                offset: Some(offset ^ u64::from(number)).filter(|&o| from.flag && o < u64::MAX),
+                epoch: bytes_max,
+                metadata,
+            };
+            let offsets: Vec<_> = (0..).zip(&from.names).map(new).collect();
+            let offsets = Offsets::encode(&offsets, buffer).unwrap();
+            assert_eq!(offsets.iter().count(), from.names.len());
+            Request::OffsetCommit(OffsetCommit { group: &from.name, ack: from.ack, offsets })
+        }
+        Operation::OffsetFetch => {
+            let places: Vec<_> = from.bytes.iter().map(|&byte| (topic, byte.into())).collect();
+            let places = Places::encode(&places, buffer).unwrap();
+            assert_eq!(places.iter().count(), from.bytes.len());
+            Request::OffsetFetch(OffsetFetch { group: &from.name, places })
+        }
+        Operation::GroupList => Request::GroupList,
+        Operation::InitProducerId => Request::InitProducerId,
     }
 }
 
@@ -207,6 +228,33 @@ fn reply(from: &Ingredients) -> Reply<'_> {
                 .map(|name| Counter { name: Cow::Borrowed(name), shard: queue, value: offset })
                 .collect(),
         }),
+        Operation::OffsetCommit => {
+            let code = |&byte: &u8| ErrorCode::ALL.get(usize::from(byte)).copied();
+            Reply::OffsetCommit(from.bytes.iter().map(code).collect())
+        }
+        Operation::OffsetFetch => Reply::OffsetFetch(
+            from.names
+                .iter()
+                .map(|metadata| CommittedReply {
+                    error: ErrorCode::ALL.get(usize::from(queue)).copied(),
+                    topic,
+                    queue,
+                    offset: Some(offset).filter(|&offset| from.flag && offset < u64::MAX),
+                    epoch: frame_bytes_max,
+                    commit_time_ms: !offset,
+                    start: offset ^ 1,
+                    visible: offset ^ 2,
+                    metadata,
+                })
+                .collect(),
+        ),
+        Operation::GroupList => {
+            let summary = |name| GroupSummary { queues: topic, name };
+            Reply::GroupList(from.names.iter().map(|name| summary(name.as_str())).collect())
+        }
+        Operation::InitProducerId => {
+            Reply::InitProducerId(ProducerId { id: timestamp_ms, epoch: queue as i16 })
+        }
     }
 }
 
@@ -217,6 +265,13 @@ fn read_all(frame: &[u8]) {
     let _ = peek_reply(frame);
     if let Ok((_, Request::Metadata(names))) = decode_request(frame) {
         assert_eq!(names.iter().count(), usize::from(names.count()));
+    }
+    match decode_request(frame) {
+        Ok((_, Request::OffsetCommit(commit))) => drop(commit.offsets.iter().count()),
+        Ok((_, Request::OffsetFetch(fetch))) => {
+            assert_eq!(fetch.places.iter().count(), fetch.places.count());
+        }
+        _ => {}
     }
     if let Ok((_, Reply::Fetch(fetch))) = decode_reply(frame) {
         let _ = Entries::new(fetch.entries).count();
@@ -286,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(mut bytes in vec(any::<u8>(), 0..300), op in 0u8..13, flags in 0u8..8) {
+    fn arbitrary_bytes_never_panic(mut bytes in vec(any::<u8>(), 0..300), op in 0u8..17, flags in 0u8..8) {
         read_all(&bytes);
         if bytes.len() >= 12 {
             let length = bytes.len() as u32 - 4;

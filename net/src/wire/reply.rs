@@ -10,7 +10,10 @@ use super::reply_format::{
     CounterTail, DescriptionHead, FetchReplyHead, HelloReplyHead, HistogramHead, MetadataPart,
     OffsetPart, QUEUE_DESCRIPTION_BYTES, QueuePart, SummaryPart,
 };
-use super::{AckLevel, DecodeError, ErrorCode, Operation, ReplyHeader};
+use super::{
+    AckLevel, CommittedReply, DecodeError, ErrorCode, GroupSummary, Operation, ProducerId,
+    ReplyHeader, group_reply,
+};
 
 /// A reply's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,14 @@ pub enum Reply<'a> {
     ListOffsets(OffsetReply),
     /// Statistics.
     Stats(StatsReply<'a>),
+    /// For each offset: committed, or why not.
+    OffsetCommit(Vec<Option<ErrorCode>>),
+    /// What a group has committed.
+    OffsetFetch(Vec<CommittedReply<'a>>),
+    /// All groups.
+    GroupList(Vec<GroupSummary<'a>>),
+    /// An idempotent producer's identity.
+    InitProducerId(ProducerId),
     /// The request failed.
     Error {
         /// Number of the request's operation, 0 if the node could not read it.
@@ -222,6 +233,10 @@ pub fn decode_reply(frame: &[u8]) -> Result<(ReplyHeader, Reply<'_>), DecodeErro
         Operation::Fetch => Reply::Fetch(fetch(body)?),
         Operation::ListOffsets => Reply::ListOffsets(last(body, offset)?),
         Operation::Stats => Reply::Stats(stats(body)?),
+        Operation::OffsetCommit => Reply::OffsetCommit(group_reply::offset_commit(body)?),
+        Operation::OffsetFetch => Reply::OffsetFetch(group_reply::offset_fetch(body)?),
+        Operation::GroupList => Reply::GroupList(group_reply::group_list(body)?),
+        Operation::InitProducerId => Reply::InitProducerId(group_reply::producer_id(body)?),
     };
     Ok((header, reply))
 }

@@ -15,7 +15,7 @@ use super::reply_format::{
 };
 use super::{
     ErrorCode, ErrorReply, HelloReply, Operation, QueueDescription, Reply, ReplyHeader, StatsReply,
-    TopicDescription, TopicMetadata, TopicSummary,
+    TopicDescription, TopicMetadata, TopicSummary, group_reply,
 };
 
 /// Appends a produce reply.
@@ -118,6 +118,25 @@ fn put_reply(out: &mut Vec<u8>, header: &ReplyHeader, reply: &Reply<'_>) -> (Ope
             (op, put_bytes(out, part.as_bytes()))
         }
         Reply::Stats(stats) => (head(Operation::Stats), put_stats(out, stats)),
+        Reply::OffsetCommit(results) => {
+            let op = head(Operation::OffsetCommit);
+            (op, group_reply::put_offset_commit(out, results))
+        }
+        Reply::OffsetFetch(offsets) => {
+            let op = head(Operation::OffsetFetch);
+            group_reply::put_offset_fetch(out, offsets);
+            (op, true)
+        }
+        Reply::GroupList(groups) => {
+            let op = head(Operation::GroupList);
+            group_reply::put_group_list(out, groups);
+            (op, true)
+        }
+        Reply::InitProducerId(producer) => {
+            let op = head(Operation::InitProducerId);
+            group_reply::put_producer_id(out, producer);
+            (op, true)
+        }
         // The other two are written by `encode_reply` itself.
         Reply::TopicDelete | Reply::Produce(_) | Reply::Error { .. } => {
             (head(Operation::TopicDelete), true)

@@ -2,12 +2,13 @@
 
 use super::cursor::{Cursor, malformed};
 use super::frame::read_request_head;
+use super::group_request::{offset_commit, offset_fetch};
 use super::limits::{BATCH_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX};
 use super::request_format::{FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicCreateTail};
 use super::vocabulary::ack_choice;
 use super::{
-    AckLevel, DecodeError, ListKind, MAGIC, Names, Operation, RequestHeader, STATS_PER_SHARD,
-    TOPIC_DEEP_VALIDATION, check_topic_name,
+    AckLevel, DecodeError, ListKind, MAGIC, Names, OffsetCommit, OffsetFetch, Operation,
+    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, check_topic_name,
 };
 
 /// A request's body.
@@ -38,6 +39,14 @@ pub enum Request<'a> {
         /// One histogram per shard instead of one for all.
         per_shard: bool,
     },
+    /// Commit a consumer group's offsets.
+    OffsetCommit(OffsetCommit<'a>),
+    /// Read what a consumer group has committed.
+    OffsetFetch(OffsetFetch<'a>),
+    /// List all consumer groups.
+    GroupList,
+    /// Get an idempotent producer's id.
+    InitProducerId,
 }
 
 /// Opens a connection.
@@ -127,6 +136,10 @@ impl Request<'_> {
             Self::Fetch(_) => Operation::Fetch,
             Self::ListOffsets(_) => Operation::ListOffsets,
             Self::Stats { .. } => Operation::Stats,
+            Self::OffsetCommit(_) => Operation::OffsetCommit,
+            Self::OffsetFetch(_) => Operation::OffsetFetch,
+            Self::GroupList => Operation::GroupList,
+            Self::InitProducerId => Operation::InitProducerId,
         }
     }
 }
@@ -144,17 +157,22 @@ pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader, Request<'_>), Deco
         Operation::Metadata => Request::Metadata(Names::decode(body)?),
         Operation::TopicCreate => Request::TopicCreate(topic_create(body)?),
         Operation::TopicDelete => Request::TopicDelete(only_topic_name(body)?),
-        Operation::TopicList => {
-            body.end()?;
-            Request::TopicList
-        }
+        Operation::TopicList => empty(body, Request::TopicList)?,
         Operation::TopicDescribe => Request::TopicDescribe(only_topic_name(body)?),
         Operation::Produce => Request::Produce(produce(body)?),
         Operation::Fetch => Request::Fetch(fetch(body)?),
         Operation::ListOffsets => Request::ListOffsets(list_offsets(body)?),
         Operation::Stats => Request::Stats { per_shard: stats_flags(body)? },
+        Operation::OffsetCommit => Request::OffsetCommit(offset_commit(body)?),
+        Operation::OffsetFetch => Request::OffsetFetch(offset_fetch(body)?),
+        Operation::GroupList => empty(body, Request::GroupList)?,
+        Operation::InitProducerId => empty(body, Request::InitProducerId)?,
     };
     Ok((header, request))
+}
+
+fn empty<'a>(body: Cursor<'a>, request: Request<'a>) -> Result<Request<'a>, DecodeError> {
+    body.end().map(|()| request)
 }
 
 fn hello(mut body: Cursor<'_>) -> Result<Hello<'_>, DecodeError> {

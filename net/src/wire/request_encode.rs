@@ -5,6 +5,7 @@ use zerocopy::byteorder::big_endian::{I64, U16, U32, U64};
 
 use super::cursor::put_string;
 use super::frame::{patch_length, put_request_head};
+use super::group_request::{put_offset_commit, put_offset_fetch};
 use super::limits::{
     BATCH_BYTES_MAX, FRAME_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX, TOPIC_NAME_BYTES_MAX,
 };
@@ -76,11 +77,13 @@ fn put_body(out: &mut Vec<u8>, request: &Request<'_>) -> Result<(), EncodeError>
         Request::Metadata(names) => put_names(out, names),
         Request::TopicCreate(topic) => put_topic_create(out, topic)?,
         Request::TopicDelete(name) | Request::TopicDescribe(name) => put_topic_name(out, name)?,
-        Request::TopicList => {}
+        Request::TopicList | Request::GroupList | Request::InitProducerId => {}
         Request::Produce(_) => {} // written by `encode_request` itself
         Request::Fetch(fetch) => put_fetch(out, fetch),
         Request::ListOffsets(list) => put_list_offsets(out, list),
         Request::Stats { per_shard } => out.push(if *per_shard { STATS_PER_SHARD } else { 0 }),
+        Request::OffsetCommit(commit) => put_offset_commit(out, commit)?,
+        Request::OffsetFetch(fetch) => put_offset_fetch(out, fetch)?,
     }
     Ok(())
 }

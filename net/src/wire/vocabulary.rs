@@ -36,11 +36,19 @@ pub enum Operation {
     ListOffsets = 10,
     /// Read histograms and counters.
     Stats = 11,
+    /// Commit a consumer group's offsets.
+    OffsetCommit = 12,
+    /// Read what a consumer group has committed.
+    OffsetFetch = 13,
+    /// List all consumer groups.
+    GroupList = 14,
+    /// Get an idempotent producer's id.
+    InitProducerId = 15,
 }
 
 impl Operation {
     /// Every operation, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Hello,
         Self::Ping,
         Self::Metadata,
@@ -52,6 +60,10 @@ impl Operation {
         Self::Fetch,
         Self::ListOffsets,
         Self::Stats,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
+        Self::GroupList,
+        Self::InitProducerId,
     ];
 
     /// The operation with this number.
@@ -81,6 +93,10 @@ impl Operation {
             Self::Fetch => "fetch",
             Self::ListOffsets => "list_offsets",
             Self::Stats => "stats",
+            Self::OffsetCommit => "offset_commit",
+            Self::OffsetFetch => "offset_fetch",
+            Self::GroupList => "group_list",
+            Self::InitProducerId => "init_producer_id",
         }
     }
 }
@@ -152,7 +168,7 @@ mod tests {
         for op in Operation::ALL {
             assert_eq!(Operation::from_u8(op.as_u8()), Some(op));
         }
-        assert_eq!((Operation::from_u8(0), Operation::from_u8(12)), (None, None));
+        assert_eq!((Operation::from_u8(0), Operation::from_u8(16)), (None, None));
         for (number, stage) in (0..).zip(Stage::ALL) {
             assert_eq!((stage.as_u8(), Stage::from_u8(number)), (number, Some(stage)));
         }

@@ -1,6 +1,8 @@
 //! The client against a peer that speaks the codec and does what each test tells it.
 
 mod admin;
+mod groups;
+mod idempotent;
 mod lost_connection;
 mod many_in_flight;
 mod peer;
