@@ -19,6 +19,7 @@ struct Mutant {
     edits: &'static [Edit],
 }
 
+const FETCH: &str = "src/shard/fetch.rs";
 const COMMIT: &str = "src/log/commit.rs";
 const WRITER: &str = "src/log/writer.rs";
 const RECOVER: &str = "src/log/recover.rs";
@@ -28,6 +29,14 @@ const SUCCESSOR: &str = "src/log/successor.rs";
 const FILL: &str = "src/log/fill.rs";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a-reader-of-an-ended-life-is-not-told",
+        edits: &[(
+            FETCH,
+            "if fetch.epoch != 0 && fetch.epoch != self.log.epoch() {",
+            "if fetch.epoch == u32::MAX {",
+        )],
+    },
     Mutant {
         name: "acknowledged-before-the-prefix-is-complete",
         edits: &[(

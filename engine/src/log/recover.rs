@@ -84,6 +84,8 @@ pub struct Found<'a> {
     pub pos: LogPos,
     /// The group it is in.
     pub sequence: u64,
+    /// The life of the log that wrote it.
+    pub epoch: u32,
 }
 
 fn io(what: &'static str) -> impl Fn(Errno) -> OpenError {

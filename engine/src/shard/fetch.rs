@@ -170,8 +170,14 @@ impl<E: Env> Shard<E> {
     pub(super) fn plan(&self, fetch: &Fetch) -> Result<Plan, FetchError> {
         let queue = self.queues.get(fetch.queue).ok_or(FetchError::UnknownQueue)?;
         let range = queue.range();
-        if fetch.offset < range.start_offset || fetch.offset > range.end_offset {
-            let (start, end) = (range.start_offset, range.end_offset);
+        let (start, end) = (range.start_offset, range.end_offset);
+        if fetch.epoch != 0 && fetch.epoch != self.log.epoch() {
+            let end = queue.lives.end_of(fetch.epoch, end);
+            if fetch.offset > end {
+                return Err(FetchError::Truncated { start, end });
+            }
+        }
+        if fetch.offset < start || fetch.offset > end {
             return Err(FetchError::OutOfRange { start, end });
         }
         let mut extents = Extents::default();

@@ -14,6 +14,7 @@ mod complete;
 mod fetch;
 #[cfg(test)]
 mod fetch_tests;
+mod lives;
 mod offset_format;
 mod offset_table;
 pub mod offsets;
@@ -97,6 +98,15 @@ pub enum FetchError {
         /// Offset of the next record to be written.
         end: u64,
     },
+    /// What the reader saw of an earlier life of the log did not all survive: records from `end` on
+    /// are gone, and their offsets may be others' by now.
+    #[error("what was read beyond {end} did not survive a restart")]
+    Truncated {
+        /// First offset that can be read.
+        start: u64,
+        /// What the reader saw before this offset is still there.
+        end: u64,
+    },
     /// The device failed to read.
     #[error("reading position {at} failed: {errno}")]
     Read {
@@ -162,6 +172,8 @@ pub struct Fetch {
     pub queue: u32,
     /// First offset wanted.
     pub offset: u64,
+    /// Life of the log that wrote the last record the reader saw; 0: it saw none.
+    pub epoch: u32,
     /// Answer at once when this many bytes are there (or `wait_nanos` have passed).
     pub bytes_min: u32,
     /// Stop after this many bytes.

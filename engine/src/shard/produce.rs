@@ -102,6 +102,7 @@ impl<E: Env> Shard<E> {
     }
 
     fn index(&mut self, request: &Produce<'_>, appended: &Appended, records: u32) {
+        let epoch = self.log.epoch();
         let Some(queue) = self.queues.get_mut(request.queue) else { return };
         let first_in_group = queue.index.add(
             appended.sequence,
@@ -110,6 +111,7 @@ impl<E: Env> Shard<E> {
             appended.entry_bytes,
             appended.store_timestamp_ms,
         );
+        queue.lives.note(epoch, queue.next_offset);
         queue.next_offset += u64::from(records);
         queue.bytes += request.batch.len() as u64;
         match queue.visibility {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use super::QueueRange;
+use super::lives::Lives;
 use crate::index::queue::QueueIndex;
 use crate::level::AckLevel;
 use crate::log::recover::Found;
@@ -12,6 +13,7 @@ use crate::log::recover::Found;
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) index: QueueIndex,
+    pub(super) lives: Lives,
     pub(super) start_offset: u64,
     pub(super) next_offset: u64,
     pub(super) bytes: u64,
@@ -27,6 +29,7 @@ impl Queue {
     fn new() -> Self {
         Self {
             index: QueueIndex::default(),
+            lives: Lives::default(),
             start_offset: 0,
             next_offset: 0,
             bytes: 0,
@@ -117,6 +120,7 @@ impl Queues {
             found.header.store_timestamp_ms,
         );
         queue.index.show_all();
+        queue.lives.note(found.epoch, base);
         queue.next_offset = base + u64::from(found.records);
         queue.bytes += u64::from(found.header.batch_bytes);
     }

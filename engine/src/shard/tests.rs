@@ -82,7 +82,8 @@ pub(super) fn acks(effects: &[Effect]) -> Vec<(u64, u64)> {
 }
 
 pub(super) fn fetch(offset: u64, wait_nanos: u64) -> Fetch {
-    Fetch { token: Token(99), queue: QUEUE, offset, bytes_min: 1, bytes_max: 1 << 20, wait_nanos }
+    let (token, queue, epoch, bytes_max) = (Token(99), QUEUE, 0, 1 << 20);
+    Fetch { token, queue, offset, epoch, bytes_min: 1, bytes_max, wait_nanos }
 }
 
 pub(super) fn values(effects: &[Effect]) -> Vec<Vec<u8>> {

@@ -63,8 +63,15 @@ fn store(node: &mut Node<'_>, history: &mut History, value_bytes: usize) -> u64 
 }
 
 fn fetch(node: &mut Node<'_>, offset: u64, bytes_max: u32) -> Result<Vec<u64>, FetchError> {
-    let wanted =
-        Fetch { token: Token(0), queue: 0, offset, bytes_min: 1, bytes_max, wait_nanos: 0 };
+    let wanted = Fetch {
+        token: Token(0),
+        queue: 0,
+        offset,
+        epoch: 0,
+        bytes_min: 1,
+        bytes_max,
+        wait_nanos: 0,
+    };
     let result = node.fetch_effect(QUEUE, wanted);
     let Effect::Fetched { result, .. } = result else { panic!("{result:?}") };
     Ok(crate::survey::entries(&result?).iter().map(|entry| entry.base_offset).collect())

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::batch::BatchRef;
 use engine::broker::{Answers, TopicAnswer};
 use engine::level::AckLevel;
 use engine::shard::{Effect, Fetched, ProduceError};
@@ -61,6 +62,18 @@ pub(crate) struct TopicAsked {
     pub(crate) deleted: bool,
 }
 
+/// Somebody who has read a queue up to an offset, in a life that has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) queue: Queue,
+    /// Life of the last batch read.
+    pub(crate) epoch: u32,
+    /// The offset behind it.
+    pub(crate) offset: u64,
+    /// What was seen on the way.
+    pub(crate) seen: Offsets,
+}
+
 /// Requests other than produces that were made in this life.
 #[derive(Clone, Debug)]
 pub(crate) enum Other {
@@ -79,6 +92,10 @@ pub(crate) struct History {
     pub(crate) others: BTreeMap<u64, (Other, u32)>,
     /// What consumers were given in this life.
     pub(crate) seen: BTreeMap<Queue, Offsets>,
+    /// How far each queue was read in this life: epoch of the last batch, the offset behind it.
+    heads: BTreeMap<Queue, (u32, u64)>,
+    /// Readers of the lives before.
+    pub(crate) readers: Vec<Reader>,
     /// What must be found after the crash: acknowledged, or found before.
     pub(crate) owed: BTreeMap<Queue, Offsets>,
     /// What must be found because a consumer saw it.
@@ -152,6 +169,12 @@ impl History {
                 self.fault = Some(format!("a consumer of {queue:?} was given {entry:?}"));
                 return;
             };
+            let epoch = BatchRef::parse_unverified(&entry.batch).map_or(0, |b| b.leader_epoch());
+            let end = entry.base_offset + u64::from(entry.records);
+            let head = self.heads.entry(queue).or_default();
+            if end > head.1 {
+                *head = (epoch, end);
+            }
             let before = self.seen.entry(queue).or_default().insert(entry.base_offset, token);
             if before.is_some_and(|before| before != token) {
                 let offset = entry.base_offset;
@@ -179,6 +202,10 @@ impl History {
             }
         }
         for (queue, offsets) in std::mem::take(&mut self.seen) {
+            if let Some((epoch, offset)) = self.heads.remove(&queue) {
+                let seen = offsets.clone();
+                self.readers.push(Reader { queue, epoch, offset, seen });
+            }
             let topic = self.topics.iter().find(|topic| topic.id == Some(queue.0));
             let Some(shown) = topic.map(|topic| topic.ack.visibility()) else { continue };
             if shown >= sure {

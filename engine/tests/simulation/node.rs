@@ -232,6 +232,7 @@ impl<'a> Node<'a> {
                         token: Token(0),
                         queue: 0,
                         offset,
+                        epoch: 0,
                         bytes_min: 1,
                         bytes_max: 256 << 10,
                         wait_nanos: 0,

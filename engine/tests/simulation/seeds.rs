@@ -130,6 +130,10 @@ fn live(
     }
     let survey = survey?;
     checks::after_restart(history, &survey)?;
+    checks::readers::check(&mut node, history, &survey)?;
+    if node.crashed() {
+        return Ok(false);
+    }
     history.found(&survey);
     workload::run(&mut node, history, random, &setup.load);
     checks::answered_once::check(history)?;

@@ -101,6 +101,7 @@ fn fetch(node: &mut Node<'_>, history: &mut History, random: &mut Random) {
     let wait_nanos = if random.below(2) == 0 { 0 } else { random.below(20_000_000) };
     let bytes_max = 1 << random.between(8, 20);
     let bytes_min = if random.below(4) == 0 { 5000 } else { 1 };
-    let fetch = Fetch { token: Token(0), queue: 0, offset, bytes_min, bytes_max, wait_nanos };
+    let fetch =
+        Fetch { token: Token(0), queue: 0, offset, epoch: 0, bytes_min, bytes_max, wait_nanos };
     node.fetch(history, queue, fetch);
 }

@@ -131,6 +131,7 @@ impl<E: Env> Native<E> {
             token,
             queue: 0,
             offset: fetch.offset,
+            epoch: fetch.epoch,
             bytes_min: fetch.bytes_min,
             bytes_max: fetch.bytes_max,
             wait_nanos: u64::from(fetch.wait_max_ms.min(WAIT_MS_MAX)) * 1_000_000,

@@ -87,6 +87,9 @@ impl From<&FetchError> for Refusal {
             FetchError::OutOfRange { start, end } => {
                 Self { range: (start, end), ..Self::new(ErrorCode::OffsetOutOfRange, error) }
             }
+            FetchError::Truncated { start, end } => {
+                Self { range: (start, end), ..Self::new(ErrorCode::Truncated, error) }
+            }
             FetchError::Read { .. } | FetchError::Damaged { .. } => {
                 Self::new(ErrorCode::ReadFailed, error)
             }

@@ -229,7 +229,7 @@ fn is_intact(bytes: &[u8], header: &GroupHeader) -> bool {
 
 /// The entries of a group that [`is_intact`].
 fn entries<'b>(bytes: &'b [u8], group: &GroupHeader) -> impl Iterator<Item = Found<'b>> {
-    let (position, sequence) = (group.position, group.sequence);
+    let GroupHeader { position, sequence, epoch, .. } = *group;
     let mut at = GROUP_HEADER_BYTES as usize;
     std::iter::from_fn(move || {
         let rest = bytes.get(at..)?;
@@ -238,6 +238,6 @@ fn entries<'b>(bytes: &'b [u8], group: &GroupHeader) -> impl Iterator<Item = Fou
         let records = BatchRef::parse_unverified(batch).ok()?.record_count();
         let pos = position.plus(at as u64);
         at += header.entry_bytes() as usize;
-        Some(Found { header, batch, records, pos, sequence })
+        Some(Found { header, batch, records, pos, sequence, epoch })
     })
 }

@@ -5,6 +5,7 @@ pub(crate) mod answered_once;
 pub(crate) mod liveness;
 pub(crate) mod nothing_half;
 pub(crate) mod order;
+pub(crate) mod readers;
 pub(crate) mod topics;
 pub(crate) mod visible;
 
