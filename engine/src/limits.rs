@@ -66,6 +66,9 @@ pub const WAIT_MS_MAX: u32 = 60_000;
 
 /// Requests that wait for the device, per shard.
 pub const WAITERS_MAX: usize = 262_144;
+/// From so many on the node stops reading from its sockets: entries can be so short that these are
+/// reached before [`UNWRITTEN_BYTES_MAX`]. What one pass may still read fits below the maximum.
+pub const WAITERS_CONGESTED: usize = WAITERS_MAX / 4 * 3;
 
 /// Shards in a data directory: a handle keeps its shard in 8 bits.
 pub const SHARDS_MAX: u16 = 255;

@@ -14,7 +14,8 @@ pub struct WriterOptions {
     pub groups_inflight_max: usize,
     /// Continue in the last block when its write has completed.
     pub tail_continuation: bool,
-    /// A device write that takes longer poisons the log, in milliseconds.
+    /// A device write that takes longer poisons the log, in milliseconds; so does an operation of
+    /// preparing the next segment, once a batch was refused for want of that.
     pub flush_deadline_ms: u32,
 }
 
@@ -38,8 +39,8 @@ pub enum AppendError {
         /// What the disk said.
         errno: Errno,
     },
-    /// A device write failed or never finished: what lies beyond `at` is unknown, the log takes no
-    /// more writes until it is reopened.
+    /// A device write failed or never finished, or the next segment was needed and not in place in
+    /// time: what lies beyond `at` is unknown, the log takes no more writes until it is reopened.
     #[error("the log is closed for writing since position {at}: {errno}")]
     Poisoned {
         /// Everything below was written.

@@ -4,7 +4,7 @@
 //! [`Segments::roll`]; `successor` makes the next file, `fill` makes space written.
 //!
 //! Invariants: the successor is durable in the directory before a group is written to it; zeros
-//! never meet a group.
+//! never meet a group; once halted, nothing is submitted.
 //! Absent: what is in groups; retention.
 
 use std::collections::BTreeMap;
@@ -88,6 +88,8 @@ pub struct Segments {
     successor: Successor,
     /// A group did not fit the current segment and waits for the successor.
     roll_waits: bool,
+    /// Nothing is submitted any more.
+    halted: bool,
     unwritten_bytes: u64,
     prefilled_bytes: u64,
 }
@@ -111,6 +113,7 @@ impl Segments {
             fill: Fill::new(&geometry, current, current_file, filled),
             successor: Successor::absent(current + 1),
             roll_waits: false,
+            halted: false,
             unwritten_bytes: 0,
             prefilled_bytes: 0,
         };
@@ -168,6 +171,18 @@ impl Segments {
         self.successor.failure()
     }
 
+    /// Since when an operation is in flight that a refused batch has to wait for.
+    #[must_use]
+    pub fn awaited_since(&self) -> Option<Nanos> {
+        self.successor.busy_since().filter(|_| self.roll_waits)
+    }
+
+    /// From now on nothing is submitted, and what is in flight ends unheeded: the log takes no more
+    /// writes.
+    pub fn halt(&mut self) {
+        self.halted = true;
+    }
+
     /// Moves on to the successor; `false` while it is not in place. From then on it is prepared
     /// without pause: a batch that does not fit may come long before the segment is full.
     pub fn roll(&mut self) -> bool {
@@ -221,7 +236,8 @@ impl Segments {
     /// for filling and one for the successor.
     pub fn step<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         // An idle node writes nothing: all of this starts with the first append.
-        if append <= self.geometry.first_group(self.current) && !self.roll_waits {
+        let idle = append <= self.geometry.first_group(self.current) && !self.roll_waits;
+        if idle || self.halted {
             return;
         }
         self.step_successor(disk, append, now);
@@ -237,7 +253,7 @@ impl Segments {
 
     /// The part of [`Segments::step`] that the log cannot do without.
     pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        if self.used_share(append) >= SUCCESSOR_FROM {
+        if self.used_share(append) >= SUCCESSOR_FROM && !self.halted {
             self.successor.step(disk, &self.geometry, now);
         }
     }
@@ -275,6 +291,9 @@ impl Segments {
         now: Nanos,
     ) -> Option<Completion> {
         let Completion { op, result } = completion;
+        if self.halted && (self.fill.owns(op) || self.successor.owns(op)) {
+            return None;
+        }
         if self.fill.owns(op) {
             self.prefilled_bytes += self.fill.on_completion(disk, &self.geometry, sequence, result);
             self.retarget();

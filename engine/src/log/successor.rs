@@ -7,8 +7,9 @@
 //! Crash story: 1. the spare is headed 2. crash before the rename is durable 3. reopen finds a
 //! spare: it is used again; headers, not names, say what a file is.
 //!
-//! Invariant: `Ready` only when the name is durable. Absent: filling (it may go on in the current
-//! segment: a log never waits for zeros), what is in groups.
+//! Invariant: `Ready` only when the name is durable. Absent: deadlines (whoever needs the successor
+//! looks at [`Successor::busy_since`]); filling (it may go on in the current segment: a log never
+//! waits for zeros); what is in groups.
 
 use super::segments::{Geometry, header_block};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
@@ -35,18 +36,20 @@ enum State {
 pub(super) struct Successor {
     number: u64,
     state: State,
+    /// When the operation in flight, or the last one, was submitted.
+    submitted: Nanos,
     /// Why it could not be prepared the last time it was tried.
     failure: Option<Errno>,
 }
 
 impl Successor {
     pub(super) fn absent(number: u64) -> Self {
-        Self { number, state: State::Absent, failure: None }
+        Self { number, state: State::Absent, submitted: Nanos(0), failure: None }
     }
 
     /// A segment that is in place already, written space up to `filled` bytes.
     pub(super) fn ready(number: u64, file: FileId, filled: u64) -> Self {
-        Self { number, state: State::Ready { file, filled }, failure: None }
+        Self { state: State::Ready { file, filled }, ..Self::absent(number) }
     }
 
     /// Its file and how much of it is written space, once it may be rolled into.
@@ -59,6 +62,17 @@ impl Successor {
 
     pub(super) fn failure(&self) -> Option<Errno> {
         self.failure
+    }
+
+    /// Since when an operation is in flight.
+    pub(super) fn busy_since(&self) -> Option<Nanos> {
+        match self.state {
+            State::Opening { .. }
+            | State::Heading { .. }
+            | State::Renaming { .. }
+            | State::SyncingDir { .. } => Some(self.submitted),
+            State::Absent | State::Ready { .. } | State::Failed { .. } => None,
+        }
     }
 
     pub(super) fn wake_at(&self) -> Option<Nanos> {
@@ -76,6 +90,7 @@ impl Successor {
             State::Failed { renamed: None, .. } | State::Absent => {
                 let name = FileName::Spare(self.number);
                 let create = Some(geometry.segment_bytes);
+                self.submitted = now;
                 self.state = match disk.submit(DiskOp::Open { name, create }) {
                     Ok(op) => State::Opening { op },
                     Err(_) => State::Absent,
@@ -108,6 +123,8 @@ impl Successor {
             Ok(output) => output,
             Err(errno) => return self.fail(disk, errno, now),
         };
+        // What is submitted next.
+        self.submitted = now;
         match (self.state, output) {
             (State::Opening { .. }, Output::Opened { file, .. }) => {
                 self.head(disk, geometry, file, sequence, now);
@@ -153,6 +170,7 @@ impl Successor {
 
     /// The file has its name; the name must become durable.
     fn sync_dir<D: Disk>(&mut self, disk: &mut D, file: FileId, now: Nanos) {
+        self.submitted = now;
         self.state = match disk.submit(DiskOp::SyncDir) {
             Ok(op) => State::SyncingDir { file, op },
             Err(_) => State::Failed { at: now, renamed: Some(file) },

@@ -402,6 +402,9 @@ impl Log {
         }
         let before = self.groups;
         self.check_deadline(now);
+        if self.poison.is_some() {
+            return false;
+        }
         loop {
             if self.sealed.is_empty() && self.commit.has_room() && self.is_due(now) {
                 self.seal(now);
@@ -532,8 +535,8 @@ impl Log {
         }
     }
 
-    /// When the device will have taken too long over what a group waits for: its own write, a
-    /// sync, or a fill in its way.
+    /// When the device will have taken too long over what somebody waits for: a group's write, a
+    /// sync, a fill in a group's way, or the next segment if a batch was refused for want of it.
     fn deadline(&self) -> Option<Nanos> {
         let blocked = self.sealed.front().and_then(|group| {
             let number = self.segments.geometry().number(group.start);
@@ -541,11 +544,14 @@ impl Log {
             self.segments.blocks(number, start + group.data.len() as u64)
         });
         let nanos = u64::from(self.options.flush_deadline_ms) * 1_000_000;
-        self.commit.oldest().into_iter().chain(blocked).min().map(|oldest| oldest.plus(nanos))
+        let awaited = blocked.into_iter().chain(self.segments.awaited_since());
+        let oldest = awaited.chain(self.commit.oldest()).min();
+        oldest.map(|oldest| oldest.plus(nanos))
     }
 
     /// After a failed write nothing is guessed: no more writes until the log is reopened.
     fn fail(&mut self, errno: Errno) {
+        self.segments.halt();
         if self.poison.is_none() {
             self.poison = Some((self.written_end, errno));
         }

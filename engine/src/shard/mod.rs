@@ -38,7 +38,7 @@ use crate::batch::BatchError;
 use crate::index::walk::Extents;
 use crate::io::{Completion, Env, Errno, Nanos};
 use crate::level::AckLevel;
-use crate::limits::UNWRITTEN_BYTES_MAX;
+use crate::limits::{UNWRITTEN_BYTES_MAX, WAITERS_CONGESTED};
 use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::recover::{self, Found, OpenError, OpenOptions};
@@ -388,7 +388,9 @@ impl<E: Env> Shard<E> {
     /// Whether so much waits to be written that no more should be taken in until some of it is.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX && self.log.poison().is_none()
+        let too_much = self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX
+            || self.written_waiters.len() + self.durable_waiters.len() >= WAITERS_CONGESTED;
+        too_much && self.log.poison().is_none()
     }
 
     /// Stage histograms.

@@ -16,10 +16,10 @@ use crate::history::{Crash, History, Queue};
 use crate::node::{Machines, Node, options};
 use crate::workload::{self, Load, MIXED};
 
-const SEGMENT_BYTES: u64 = 64 << 10;
-const QUEUE: Queue = (1, 0);
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 10;
+pub(crate) const QUEUE: Queue = (1, 0);
 
-fn machines() -> Machines {
+pub(crate) fn machines() -> Machines {
     Machines::start(&[CrashImage::default()], Config::default(), 1)
 }
 
@@ -28,29 +28,36 @@ fn again(images: &[CrashImage]) -> Machines {
 }
 
 fn boot<'a>(machines: &'a mut Machines) -> Node<'a> {
-    Node::boot(machines, &options(SEGMENT_BYTES, 3)).unwrap()
+    boot_with(machines, SEGMENT_BYTES)
 }
 
-fn faults<'a>(node: &'a mut Node<'_>) -> &'a mut FaultPlan {
+pub(crate) fn boot_with<'a>(machines: &'a mut Machines, segment_bytes: u64) -> Node<'a> {
+    Node::boot(machines, &options(segment_bytes, 3)).unwrap()
+}
+
+pub(crate) fn faults<'a>(node: &'a mut Node<'_>) -> &'a mut FaultPlan {
     node.disk(0).faults()
 }
 
 /// A node with one topic of one queue.
-fn with_topic<'a>(machines: &'a mut Machines, history: &mut History) -> Node<'a> {
-    let mut node = boot(machines);
+pub(crate) fn with_topic<'a>(machines: &'a mut Machines, history: &mut History) -> Node<'a> {
+    with_topic_on(boot(machines), history)
+}
+
+pub(crate) fn with_topic_on<'a>(mut node: Node<'a>, history: &mut History) -> Node<'a> {
     node.create_topic(history, "topic", 1, AckLevel::Durable);
     assert!(node.settle(history));
     node
 }
 
-fn answer(history: &History, token: u64) -> Result<u64, ProduceError> {
+pub(crate) fn answer(history: &History, token: u64) -> Result<u64, ProduceError> {
     let answers = &history.sent[&token].answers;
     assert_eq!(answers.len(), 1, "answered once");
     answers[0]
 }
 
 /// Stores a batch durably; when the next segment has to come first, it is sent again.
-fn store(node: &mut Node<'_>, history: &mut History, value_bytes: usize) -> u64 {
+pub(crate) fn store(node: &mut Node<'_>, history: &mut History, value_bytes: usize) -> u64 {
     for _ in 0..2 {
         let token = node.produce(history, QUEUE, AckLevel::Durable, (1, value_bytes));
         assert!(node.settle(history));
@@ -62,7 +69,11 @@ fn store(node: &mut Node<'_>, history: &mut History, value_bytes: usize) -> u64 
     panic!("busy though nothing happens");
 }
 
-fn fetch(node: &mut Node<'_>, offset: u64, bytes_max: u32) -> Result<Vec<u64>, FetchError> {
+pub(crate) fn fetch(
+    node: &mut Node<'_>,
+    offset: u64,
+    bytes_max: u32,
+) -> Result<Vec<u64>, FetchError> {
     let wanted = Fetch {
         token: Token(0),
         queue: 0,
@@ -78,7 +89,7 @@ fn fetch(node: &mut Node<'_>, offset: u64, bytes_max: u32) -> Result<Vec<u64>, F
 }
 
 /// After a crash a healthy machine holds what is owed and takes more.
-fn take_over(history: &mut History, images: &[CrashImage]) -> Result<(), String> {
+pub(crate) fn take_over(history: &mut History, images: &[CrashImage]) -> Result<(), String> {
     let mut machines = again(images);
     let mut node = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3))
         .map_err(|error| format!("cannot open: {error}"))?;

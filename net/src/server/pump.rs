@@ -190,6 +190,7 @@ impl<S: Service> Pump<S> {
         if !report.more {
             self.ring.poll_add(self.signal.as_fd(), PollEvents::IN, report.token);
         }
+        self.signal.clear();
         if self.signal.is_stopping() && self.stop_by.is_none() {
             self.stop_by = Some(now.plus(u64::from(self.limits.stop_deadline_ms) * 1_000_000));
             if self.listener.take().is_some() {

@@ -206,6 +206,10 @@ impl Receiver {
         if !connection.is_expected_to_move() {
             return false;
         }
+        // Input that is left in the socket, because the service is congested, is no silence.
+        if connection.queued && connection.state == State::Open {
+            connection.progress_at = now;
+        }
         let due = connection.progress_at.plus(self.deadline_nanos());
         if due <= now {
             return true;

@@ -2,6 +2,8 @@
 // Each test file uses a part of it; helpers of tests may unwrap.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod valve;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
