@@ -36,6 +36,9 @@ pub const GATHER_NANOS: u64 = 5_000_000;
 /// A device write that takes longer than this poisons the shard: RocketMQ clients give up at 3 s.
 pub const FLUSH_DEADLINE_MS: u32 = 2_000;
 
+/// How long records are kept unless told otherwise: 72 hours.
+pub const RETENTION_AGE_MS: u64 = 72 * 3_600_000;
+
 /// Space made "written" by one background operation: long enough to be efficient, short enough
 /// (half a millisecond at 2 GB/s) not to be seen by the append that queues behind it.
 pub const PREFILL_STEP_BYTES: u32 = 1 << 20;

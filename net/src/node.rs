@@ -14,10 +14,12 @@ use engine::data_dir::{DataDir, DirError, FormatOptions};
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
 use engine::limits::{
-    BLOCK_MEMORY_BYTES_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, SEGMENT_BYTES_DEFAULT,
+    BLOCK_MEMORY_BYTES_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, RETENTION_AGE_MS,
+    SEGMENT_BYTES_DEFAULT,
 };
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
+use engine::shard::retention::Retention;
 use thiserror::Error;
 
 use crate::native::{Identity, Native};
@@ -39,6 +41,8 @@ pub struct NodeOptions {
     pub reactor: ReactorConfig,
     /// How the logs are written.
     pub writer: WriterOptions,
+    /// How long records are kept.
+    pub retention: Retention,
 }
 
 impl NodeOptions {
@@ -55,6 +59,7 @@ impl NodeOptions {
                 tail_continuation: true,
                 flush_deadline_ms: FLUSH_DEADLINE_MS,
             },
+            retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
         }
     }
 }
@@ -95,9 +100,9 @@ impl Node {
         let bind_error = |source| NodeError::Bind { address: options.listen, source };
         let listener = bind(options.listen).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let writer = options.writer;
+        let (writer, retention) = (options.writer, options.retention);
         let reactor = Reactor::spawn(options.reactor, listener, move |ring| {
-            let broker = open_broker(ring, &dir, writer)?;
+            let broker = open_broker(ring, &dir, writer, retention)?;
             let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
             let identity = Identity { node: dir.node, name };
             Ok(Native::new(broker, identity, Box::new(dir)))
@@ -130,6 +135,7 @@ fn open_broker(
     ring: &Rc<Ring>,
     dir: &DataDir,
     writer: WriterOptions,
+    retention: Retention,
 ) -> Result<Broker<RealEnv>, Box<dyn std::error::Error + Send + Sync>> {
     let mut envs = Vec::new();
     for shard in 0..dir.shards {
@@ -140,6 +146,6 @@ fn open_broker(
         envs.push(RealEnv::new(disk, u64::from(shard)));
     }
     let (node, segment_bytes) = (dir.node, dir.segment_bytes);
-    let options = OpenOptions { shard: 0, node, segment_bytes, writer };
+    let options = OpenOptions { shard: 0, node, segment_bytes, writer, retention };
     Ok(Broker::open(envs, &options)?)
 }

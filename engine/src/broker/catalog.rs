@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::change_format::Change;
 use crate::level::AckLevel;
+use crate::shard::checkpoint_format::{Part, parts};
 
 /// A queue's id and the shard it lives in: assigned once, recorded, never computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,33 @@ impl Catalog {
         self.next_topic += 1;
         self.next_queue += queues;
         (topic, queue)
+    }
+
+    /// The changes that make all topics there are.
+    pub(super) fn changes(&self) -> Vec<Vec<u8>> {
+        self.topics.values().map(|topic| Change::Create(topic.clone()).encode()).collect()
+    }
+
+    /// The ids that topics and queues get next.
+    pub(super) fn next_ids(&self) -> (u32, u32) {
+        (self.next_topic, self.next_queue)
+    }
+
+    /// Takes the topics and ids out of a checkpoint entry; `None` when it cannot be read.
+    pub(super) fn restore(&mut self, batch: &[u8]) -> Option<()> {
+        let mut read = Some(());
+        parts(batch, |part| match part {
+            Part::Topic(change) => match Change::decode(change) {
+                Some(change) => self.apply(&change),
+                None => read = None,
+            },
+            Part::Ids { next_topic, next_queue } => {
+                self.next_topic = self.next_topic.max(next_topic);
+                self.next_queue = self.next_queue.max(next_queue);
+            }
+            _ => {}
+        })?;
+        read
     }
 
     /// Brings a change into force.

@@ -134,11 +134,13 @@ impl<E: Env> Broker<E> {
         for (number, env) in envs.into_iter().enumerate() {
             let options = OpenOptions { shard: number as u16, ..*options };
             shards.push(Shard::open(env, &options, |found| {
-                if found.header.kind == Kind::Metadata {
-                    match read_change(found.batch) {
-                        Some(change) => catalog.apply(&change),
-                        None => damaged = damaged.or(Some(found.pos)),
-                    }
+                let read = match found.header.kind {
+                    Kind::Metadata => read_change(found.batch).map(|change| catalog.apply(&change)),
+                    Kind::Checkpoint => catalog.restore(found.batch),
+                    Kind::Data | Kind::OffsetCommit => Some(()),
+                };
+                if read.is_none() {
+                    damaged = damaged.or(Some(found.pos));
                 }
             })?);
         }
@@ -349,7 +351,9 @@ impl<E: Env> Broker<E> {
     /// Ends a turn on every shard.
     pub fn turn(&mut self, clock: TurnClock, answers: &mut Answers) -> TurnEnd {
         let mut end = TurnEnd::default();
-        for shard in &mut self.shards {
+        for number in 0..self.shards.len() {
+            self.checkpoint_if_due(number, clock.gathered);
+            let Some(shard) = self.shards.get_mut(number) else { continue };
             let one = shard.turn(clock, &mut answers.effects);
             end.durable_in_flight |= one.durable_in_flight;
             end.wake_at = end.wake_at.into_iter().chain(one.wake_at).min();
@@ -358,6 +362,20 @@ impl<E: Env> Broker<E> {
             self.take_own(answers);
         }
         end
+    }
+
+    /// Begins a shard's checkpoint when it wants one; the first shard's has the topics in it.
+    fn checkpoint_if_due(&mut self, number: usize, now: Nanos) {
+        // A change that is in the log and not in force yet would be missing among the topics.
+        let waits = number == 0 && !self.pending.is_empty();
+        let Some(shard) = self.shards.get_mut(number).filter(|shard| shard.wants_checkpoint())
+        else {
+            return;
+        };
+        if !waits {
+            let topics = if number == 0 { self.catalog.changes() } else { Vec::new() };
+            shard.checkpoint(&topics, self.catalog.next_ids(), now);
+        }
     }
 
     /// Picks the broker's own answers out of the shards'.

@@ -15,6 +15,8 @@ pub struct Span {
     pub store_timestamp_ms: u64,
     /// Bytes from `pos` to the end of the queue's last entry in the group.
     pub len: u32,
+    /// Bytes of the queue's batches in the group.
+    pub batch_bytes: u32,
     /// No entry of another queue lies between.
     pub alone: bool,
 }
@@ -36,19 +38,42 @@ impl QueueIndex {
         sequence: u64,
         base_offset: u64,
         pos: LogPos,
-        entry_bytes: u32,
+        (entry_bytes, batch_bytes): (u32, u32),
         store_timestamp_ms: u64,
     ) -> bool {
         if let Some(last) = self.spans.back_mut().filter(|_| self.last_sequence == sequence) {
             let end = last.pos.plus(u64::from(last.len));
             last.alone &= end == pos;
             last.len = (pos.0 - last.pos.0) as u32 + entry_bytes;
+            last.batch_bytes += batch_bytes;
             return false;
         }
         let len = entry_bytes;
-        self.spans.push_back(Span { base_offset, pos, store_timestamp_ms, len, alone: true });
+        let alone = true;
+        self.spans.push_back(Span {
+            base_offset,
+            pos,
+            store_timestamp_ms,
+            len,
+            batch_bytes,
+            alone,
+        });
         self.last_sequence = sequence;
         true
+    }
+
+    /// Forgets the spans below `pos`, which consumers have long been able to see; returns the bytes
+    /// of their batches.
+    pub fn drop_below(&mut self, pos: LogPos) -> u64 {
+        let gone = self.spans.partition_point(|span| span.pos < pos);
+        self.visible = self.visible.saturating_sub(gone);
+        self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
+    }
+
+    /// Offset of the first record that is indexed.
+    #[must_use]
+    pub fn first_offset(&self) -> Option<u64> {
+        self.spans.front().map(|span| span.base_offset)
     }
 
     /// Lets consumers see one more span.
@@ -101,10 +126,13 @@ mod tests {
     #[test]
     fn spans_grow_and_show_by_group() {
         let mut index = QueueIndex::default();
-        assert!(index.add(1, 0, LogPos(4096), 104, 10));
-        assert!(!index.add(1, 1, LogPos(4200), 104, 10));
-        assert!(!index.add(1, 2, LogPos(4408), 104, 10), "another queue's entry lies between");
-        assert!(index.add(2, 3, LogPos(8192), 104, 20));
+        assert!(index.add(1, 0, LogPos(4096), (104, 60), 10));
+        assert!(!index.add(1, 1, LogPos(4200), (104, 60), 10));
+        assert!(
+            !index.add(1, 2, LogPos(4408), (104, 60), 10),
+            "another queue's entry lies between"
+        );
+        assert!(index.add(2, 3, LogPos(8192), (104, 60), 20));
         assert_eq!(index.visible_offset(4), 0);
         index.show_next();
         assert_eq!(index.visible_offset(4), 3);
@@ -117,5 +145,8 @@ mod tests {
         assert_eq!(index.from(3).next().unwrap().pos, LogPos(8192));
         assert_eq!(index.at_time(11).unwrap().base_offset, 3);
         assert!(index.at_time(21).is_none());
+        assert_eq!(index.drop_below(LogPos(8192)), 180);
+        assert_eq!((index.first_offset(), index.visible_offset(4)), (Some(3), 4));
+        assert_eq!(index.from(3).count(), 1);
     }
 }

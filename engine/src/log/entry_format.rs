@@ -6,10 +6,10 @@
 //!                                   which the batch's own CRC leaves out
 //!        4    1 magic               0xE7
 //!        5    1 version             1
-//!        6    1 kind                1 data, 2 metadata, 3 offset commit
+//!        6    1 kind                1 data, 2 metadata, 3 offset commit, 4 checkpoint
 //!        7    1 flags               zero
 //!        8    4 queue               queue id, unique in the data directory; ffffffff: an offset
-//!                                   commit, whose records name the queues
+//!                                   commit or checkpoint, whose records name the queues
 //!       12    4 batch_length        bytes of the batch
 //!       16    8 base_offset         queue offset of the first record
 //!       24    8 store_timestamp_ms  when the node took it; never goes back within a shard
@@ -47,6 +47,8 @@ pub enum Kind {
     Metadata = 2,
     /// Offsets that a consumer group has committed.
     OffsetCommit = 3,
+    /// State of the shard, so that the log before it may go.
+    Checkpoint = 4,
 }
 
 /// The header as it lies in the log.
@@ -142,6 +144,7 @@ impl EntryHeader {
             1 => Kind::Data,
             2 => Kind::Metadata,
             3 => Kind::OffsetCommit,
+            4 => Kind::Checkpoint,
             _ => return None,
         };
         let known = raw.magic == MAGIC && raw.version == VERSION && raw.flags == 0;

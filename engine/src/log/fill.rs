@@ -45,6 +45,11 @@ impl Fill {
         self.number
     }
 
+    /// How much of the segment is written space, in bytes.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }

@@ -20,5 +20,6 @@ pub mod segment_format;
 pub mod segments;
 mod successor;
 pub mod superblock_format;
+mod trim;
 pub mod window;
 pub mod writer;

@@ -24,6 +24,7 @@ use super::superblock_format::{SUPERBLOCK_FILE_BYTES, Superblock};
 use super::writer::{Log, WriterOptions};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
+use crate::shard::retention::Retention;
 
 mod scan;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub struct OpenOptions {
     pub segment_bytes: u64,
     /// How the writer behaves.
     pub writer: WriterOptions,
+    /// How long records are kept.
+    pub retention: Retention,
 }
 
 /// Why a log cannot be opened.
@@ -131,6 +134,7 @@ pub fn open<D: Disk>(
     }
     let current = tail.end.map_or(0, |end| geometry.number_before(end));
     let end = tail.end.unwrap_or(geometry.first_group(current));
+    remove_spares(disk, &names, current + 1)?;
     let Some(&file) = files.get(&current) else {
         return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
     };
@@ -220,6 +224,16 @@ fn open_segments<D: Disk>(
         headers.insert(number, header);
     }
     Ok((files, headers))
+}
+
+/// Spares that no segment will be made from are left of lives that ended in between.
+fn remove_spares<D: Disk>(disk: &mut D, names: &[FileName], next: u64) -> Result<(), OpenError> {
+    for name in names {
+        if matches!(name, FileName::Spare(number) if *number != next) {
+            run(disk, DiskOp::Remove { name: *name }).map_err(io("removing a spare segment"))?;
+        }
+    }
+    Ok(())
 }
 
 /// What the scan found may still be in the device's cache (the process died, the machine did

@@ -1,7 +1,8 @@
 //! Segment files: the current one, its successor, and the written space ahead of the append point.
 //!
 //! Reading order: [`Segments::step`] (background work) -> [`Segments::on_completion`] ->
-//! [`Segments::roll`]; `successor` makes the next file, `fill` makes space written.
+//! [`Segments::roll`]; `successor` makes the next file, `fill` makes space written, `trim` takes the
+//! oldest file out.
 //!
 //! Invariants: the successor is durable in the directory before a group is written to it; zeros
 //! never meet a group; once halted, nothing is submitted.
@@ -13,6 +14,7 @@ use super::fill::Fill;
 use super::position::LogPos;
 use super::segment_format::SegmentHeader;
 use super::successor::Successor;
+use super::trim::Trim;
 use crate::io::block::Block;
 use crate::io::{BLOCK_BYTES, Completion, Disk, Errno, FileId, Nanos};
 use crate::limits::PREFILL_STEP_BYTES;
@@ -81,11 +83,12 @@ impl Geometry {
 pub struct Segments {
     geometry: Geometry,
     files: BTreeMap<u64, FileId>,
-    /// What the headers of segments found at boot say is written space.
+    /// How much of each segment is written space, as far as that was known last.
     prefilled: BTreeMap<u64, u64>,
     current: u64,
     fill: Fill,
     successor: Successor,
+    trim: Trim,
     /// A group did not fit the current segment and waits for the successor.
     roll_waits: bool,
     /// Nothing is submitted any more.
@@ -112,6 +115,7 @@ impl Segments {
             current,
             fill: Fill::new(&geometry, current, current_file, filled),
             successor: Successor::absent(current + 1),
+            trim: Trim::new(),
             roll_waits: false,
             halted: false,
             unwritten_bytes: 0,
@@ -159,6 +163,33 @@ impl Segments {
         self.files.len()
     }
 
+    /// The oldest segment.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.files.first_key_value().map_or(self.current, |(number, _)| *number)
+    }
+
+    /// Takes the oldest segment out of the log. The caller knows that nobody needs it: see `trim`.
+    /// `false` while the one before is on its way out, or when there is only one.
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
+        let oldest = self.oldest();
+        let filling = self.fill.number() <= oldest;
+        if self.trim.is_busy() || filling || oldest >= self.current || self.halted {
+            return false;
+        }
+        let Some(file) = self.files.remove(&oldest) else { return false };
+        let filled = self.prefilled.remove(&oldest).unwrap_or(0);
+        // The successor may be in the making; the one after it is not.
+        self.trim.begin(disk, (oldest, file), (self.current + 2, filled), now);
+        true
+    }
+
+    /// Segments recycled and segments removed so far.
+    #[must_use]
+    pub fn trimmed(&self) -> (u64, u64) {
+        self.trim.counters()
+    }
+
     /// Bytes appended to space that was not written before, and bytes written by prefill.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
@@ -191,7 +222,9 @@ impl Segments {
             return false;
         };
         self.roll_waits = false;
+        self.note_filled();
         self.current += 1;
+        self.trim.made(self.current);
         self.files.insert(self.current, file);
         self.prefilled.insert(self.current, filled);
         self.retarget();
@@ -207,7 +240,13 @@ impl Segments {
         }
     }
 
+    /// Remembers how far the segment that is being filled is written space.
+    fn note_filled(&mut self) {
+        self.prefilled.insert(self.fill.number(), self.fill.filled());
+    }
+
     fn fill_segment(&mut self, number: u64) {
+        self.note_filled();
         if let Some(&file) = self.files.get(&number) {
             let filled = self.prefilled.get(&number).copied().unwrap_or(0);
             self.fill = Fill::new(&self.geometry, number, file, filled);
@@ -237,6 +276,9 @@ impl Segments {
     pub fn step<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         // An idle node writes nothing: all of this starts with the first append.
         let idle = append <= self.geometry.first_group(self.current) && !self.roll_waits;
+        if !self.halted {
+            self.trim.step(disk, now);
+        }
         if idle || self.halted {
             return;
         }
@@ -253,7 +295,11 @@ impl Segments {
 
     /// The part of [`Segments::step`] that the log cannot do without.
     pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
-        if self.used_share(append) >= SUCCESSOR_FROM && !self.halted {
+        let due = self.used_share(append) >= SUCCESSOR_FROM && !self.halted;
+        if due && !self.trim.is_making(self.successor.number()) {
+            if let Some(filled) = self.trim.filled(self.successor.number()) {
+                self.successor.make_from(filled);
+            }
             self.successor.step(disk, &self.geometry, now);
         }
     }
@@ -262,6 +308,7 @@ impl Segments {
     fn fill_successor(&mut self) {
         let number = self.current + 1;
         if let Some((file, filled)) = self.successor.in_place() {
+            self.note_filled();
             self.fill = Fill::new(&self.geometry, number, file, filled);
         }
     }
@@ -291,7 +338,8 @@ impl Segments {
         now: Nanos,
     ) -> Option<Completion> {
         let Completion { op, result } = completion;
-        if self.halted && (self.fill.owns(op) || self.successor.owns(op)) {
+        let mine = self.fill.owns(op) || self.successor.owns(op) || self.trim.owns(op);
+        if self.halted && mine {
             return None;
         }
         if self.fill.owns(op) {
@@ -299,6 +347,8 @@ impl Segments {
             self.retarget();
         } else if self.successor.owns(op) {
             self.successor.on_completion(disk, &self.geometry, sequence, result, now);
+        } else if self.trim.owns(op) {
+            self.trim.on_completion(disk, result, now);
         } else {
             return Some(Completion { op, result });
         }
@@ -309,7 +359,7 @@ impl Segments {
     /// When [`Segments::step`] should be called again though nothing happens.
     #[must_use]
     pub fn wake_at(&self) -> Option<Nanos> {
-        self.successor.wake_at()
+        self.successor.wake_at().into_iter().chain(self.trim.wake_at()).min()
     }
 }
 

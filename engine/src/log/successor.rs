@@ -36,6 +36,8 @@ enum State {
 pub(super) struct Successor {
     number: u64,
     state: State,
+    /// How much of the file it is made from is written space, in bytes.
+    filled: u64,
     /// When the operation in flight, or the last one, was submitted.
     submitted: Nanos,
     /// Why it could not be prepared the last time it was tried.
@@ -44,12 +46,22 @@ pub(super) struct Successor {
 
 impl Successor {
     pub(super) fn absent(number: u64) -> Self {
-        Self { number, state: State::Absent, submitted: Nanos(0), failure: None }
+        let (state, filled) = (State::Absent, u64::from(BLOCK_BYTES));
+        Self { number, state, filled, submitted: Nanos(0), failure: None }
     }
 
     /// A segment that is in place already, written space up to `filled` bytes.
     pub(super) fn ready(number: u64, file: FileId, filled: u64) -> Self {
         Self { state: State::Ready { file, filled }, ..Self::absent(number) }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// It is made from a spare of which so many bytes are written space.
+    pub(super) fn make_from(&mut self, filled: u64) {
+        self.filled = filled.max(u64::from(BLOCK_BYTES));
     }
 
     /// Its file and how much of it is written space, once it may be rolled into.
@@ -139,7 +151,7 @@ impl Successor {
             (State::Renaming { file, .. }, _) => self.sync_dir(disk, file, now),
             (State::SyncingDir { file, .. }, _) => {
                 self.failure = None;
-                self.state = State::Ready { file, filled: u64::from(BLOCK_BYTES) };
+                self.state = State::Ready { file, filled: self.filled };
             }
             _ => {}
         }
@@ -153,11 +165,12 @@ impl Successor {
         sequence: u64,
         now: Nanos,
     ) {
-        let header = geometry.header(self.number, sequence, u64::from(BLOCK_BYTES));
+        let header = geometry.header(self.number, sequence, self.filled);
         let block = header_block(disk, &header);
         let op = block.map(|block| {
             let data = block.device_slice(0..BLOCK_BYTES);
-            disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten: true })
+            let unwritten = self.filled <= u64::from(BLOCK_BYTES);
+            disk.submit(DiskOp::Write { file, offset: 0, data, durable: true, unwritten })
         });
         // In place before it can fail: a failure closes the file.
         self.state = State::Heading { file, op: OpId(u64::MAX) };

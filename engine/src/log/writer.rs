@@ -570,6 +570,17 @@ impl Log {
         gather.into_iter().chain(self.deadline()).chain(self.segments.wake_at()).min()
     }
 
+    /// Takes the oldest segment out of the log: see [`Segments::trim`].
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
+        self.segments.trim(disk, now)
+    }
+
+    /// Newest store time given out, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn store_ms(&self) -> u64 {
+        self.store_ms
+    }
+
     /// From now on everything goes to the device at once, and all of it is made durable.
     pub fn close(&mut self) {
         self.closing = true;

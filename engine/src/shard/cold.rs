@@ -39,6 +39,11 @@ pub(super) struct ColdReads {
 }
 
 impl ColdReads {
+    /// Whether a read in flight began below `pos`.
+    pub(super) fn reads_below(&self, pos: LogPos) -> bool {
+        self.inflight.values().any(|read| read.start < pos)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.inflight.is_empty() && self.waiting.is_empty()
     }

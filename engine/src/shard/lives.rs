@@ -33,6 +33,17 @@ impl Lives {
         self.0.push(Life { epoch, base_offset });
     }
 
+    /// Epoch and first offset of each.
+    pub(super) fn all(&self) -> Vec<(u32, u64)> {
+        self.0.iter().map(|life| (life.epoch, life.base_offset)).collect()
+    }
+
+    /// The lives that a checkpoint names.
+    pub(super) fn restored(lives: &[(u32, u64)]) -> Self {
+        let lives = &lives[lives.len().saturating_sub(LIVES_MAX)..];
+        Self(lives.iter().map(|&(epoch, base_offset)| Life { epoch, base_offset }).collect())
+    }
+
     /// The offset behind the last record that lives up to `epoch` left, in a queue that ends at
     /// `next_offset`.
     pub(super) fn end_of(&self, epoch: u32, next_offset: u64) -> u64 {

@@ -9,6 +9,8 @@
 //! given out without gaps; consumers see nothing beyond the watermark of the topic's level.
 //! Absent: topic names (the broker's), sockets, awaiting.
 
+mod checkpoint;
+pub(crate) mod checkpoint_format;
 mod cold;
 mod complete;
 mod fetch;
@@ -25,12 +27,13 @@ mod queues;
 mod repeat;
 #[cfg(test)]
 mod repeat_tests;
+pub mod retention;
 pub mod sequences;
 #[cfg(test)]
 mod tests;
 pub mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;
 
@@ -44,8 +47,11 @@ use crate::log::position::LogPos;
 use crate::log::recover::{self, Found, OpenError, OpenOptions};
 use crate::log::writer::{AppendError, Log};
 use crate::stage::{Histograms, Timings};
+use checkpoint::Checkpoints;
+use checkpoint_format::Part;
 use offset_table::OffsetTable;
 use queues::Queues;
+use retention::Expiry;
 use sequences::{SequenceError, Sequences};
 
 /// The caller's name for a request, given back with its answer.
@@ -235,6 +241,12 @@ pub struct Counters {
     pub waiting: u64,
     /// Segments of the log.
     pub segments: u64,
+    /// Segments that retention took out of the log and used again.
+    pub recycled_segments: u64,
+    /// Segments that retention took out of the log and removed.
+    pub removed_segments: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
 }
 
 /// One log and its queues.
@@ -245,6 +257,8 @@ pub struct Shard<E: Env> {
     queues: Queues,
     offsets: OffsetTable,
     sequences: Sequences,
+    checkpoints: Checkpoints,
+    expiry: Expiry,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,
@@ -282,6 +296,8 @@ impl<E: Env> Shard<E> {
         let mut queues = Queues::default();
         let mut offsets = OffsetTable::default();
         let mut sequences = Sequences::default();
+        let mut checkpoints = Checkpoints::default();
+        let mut newest_ms = BTreeMap::new();
         let mut damaged = None;
         let log = recover::open(env.disk(), options, |found| {
             match found.header.kind {
@@ -292,11 +308,40 @@ impl<E: Env> Shard<E> {
                 Kind::Metadata => queues.recovered(found),
                 Kind::OffsetCommit if offsets.recovered(found).is_some() => {}
                 Kind::OffsetCommit => damaged = damaged.or(Some(found.pos)),
+                Kind::Checkpoint => {
+                    let restored = checkpoint_format::parts(found.batch, |part| match part {
+                        Part::Queue { queue, next_offset, lives } => {
+                            queues.restore(queue, next_offset, &lives);
+                        }
+                        Part::Offset { group, queue, committed } => {
+                            offsets.apply(group, queue, Some(committed));
+                        }
+                        Part::Producer { queue, producer, epoch, next, batches } => {
+                            sequences.restore((queue, producer), epoch, next, &batches);
+                        }
+                        Part::Shard { forgot_producers: true } => sequences.note_forgotten(),
+                        Part::End { begin } => checkpoints.found(begin),
+                        Part::Shard { .. } | Part::Topic(_) | Part::Ids { .. } => {}
+                    });
+                    if restored.is_none() {
+                        damaged = damaged.or(Some(found.pos));
+                    }
+                }
             }
+            newest_ms.insert(found.pos.0 / options.segment_bytes, found.header.store_timestamp_ms);
             visit(found);
         })?;
         if let Some(at) = damaged {
-            return Err(OpenError::Damaged { at, what: "an offset commit cannot be read" });
+            return Err(OpenError::Damaged {
+                at,
+                what: "an offset commit or checkpoint cannot be read",
+            });
+        }
+        let oldest = log.segments().geometry().first_group(log.segments().oldest());
+        let is_whole = checkpoints.newest().is_some_and(|begin| begin >= oldest);
+        if log.segments().oldest() > 0 && !is_whole {
+            let what = "the log's beginning is missing, and no checkpoint stands for it";
+            return Err(OpenError::Damaged { at: oldest, what });
         }
         Ok(Self {
             env,
@@ -304,6 +349,8 @@ impl<E: Env> Shard<E> {
             queues,
             offsets,
             sequences,
+            checkpoints,
+            expiry: Expiry::new(options.retention, newest_ms),
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),
@@ -403,6 +450,7 @@ impl<E: Env> Shard<E> {
     pub fn counters(&self) -> Counters {
         let (groups, group_bytes, padding_bytes) = self.log.counters();
         let (unwritten_bytes, prefilled_bytes) = self.log.segments().counters();
+        let (recycled_segments, removed_segments) = self.log.segments().trimmed();
         Counters {
             producers: self.sequences.len() as u64,
             consumer_groups: self.offsets.group_count() as u64,
@@ -415,6 +463,9 @@ impl<E: Env> Shard<E> {
             parked: self.parked.len() as u64,
             waiting: (self.written_waiters.len() + self.durable_waiters.len()) as u64,
             segments: self.log.segments().count() as u64,
+            recycled_segments,
+            removed_segments,
+            checkpoints: self.checkpoints.written(),
             ..self.counters
         }
     }

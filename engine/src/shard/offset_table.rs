@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::checkpoint_format::Part;
 use super::offsets::Committed;
 use crate::limits::{GROUPS_PER_SHARD_MAX, OFFSETS_BYTES_MAX};
 use crate::log::position::LogPos;
@@ -66,6 +67,36 @@ impl OffsetTable {
         let group_fits =
             self.groups.len() < GROUPS_PER_SHARD_MAX || self.groups.contains_key(group);
         !grows || (group_fits && self.bytes + staged_bytes(group, changes) <= OFFSETS_BYTES_MAX)
+    }
+
+    /// Every group and queue with an offset, also those on their way.
+    pub(super) fn keys(&self) -> Vec<(Arc<str>, u32)> {
+        let settled = self
+            .groups
+            .iter()
+            .flat_map(|(group, queues)| queues.keys().map(|queue| (Arc::clone(group), *queue)));
+        let staged = self.staged.values().flat_map(|staged| {
+            staged.changes.iter().map(|(queue, _)| (Arc::clone(&staged.group), *queue))
+        });
+        let keys: BTreeSet<_> = settled.chain(staged).collect();
+        keys.into_iter().collect()
+    }
+
+    /// What a reader of the log would know of a group and queue by now: also what has been
+    /// appended and has not reached its level.
+    pub(super) fn in_log(&self, group: &str, queue: u32) -> Option<&Committed> {
+        let staged = self.staged.values().rev().filter(|staged| *staged.group == *group);
+        let mut changes = staged.flat_map(|staged| &staged.changes);
+        match changes.find(|(changed, _)| *changed == queue) {
+            Some((_, change)) => change.as_ref(),
+            None => self.get(group, queue),
+        }
+    }
+
+    /// What a checkpoint says of a group and queue.
+    pub(super) fn part(&self, group: &Arc<str>, queue: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+        let committed = self.in_log(group, queue)?.clone();
+        Some(Part::Offset { group, queue, committed }.encode())
     }
 
     /// Changes that were appended at `at`.

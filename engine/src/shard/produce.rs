@@ -108,7 +108,7 @@ impl<E: Env> Shard<E> {
             appended.sequence,
             queue.next_offset,
             appended.pos,
-            appended.entry_bytes,
+            (appended.entry_bytes, request.batch.len() as u32),
             appended.store_timestamp_ms,
         );
         queue.lives.note(epoch, queue.next_offset);

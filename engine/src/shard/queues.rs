@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use super::QueueRange;
+use super::checkpoint_format::Part;
 use super::lives::Lives;
 use crate::index::queue::QueueIndex;
 use crate::level::AckLevel;
+use crate::log::position::LogPos;
 use crate::log::recover::Found;
 
 /// One queue. Idle, it costs its own size and a slot of the table: well below 256 bytes.
@@ -41,6 +43,11 @@ impl Queue {
 
     pub(super) fn visible_offset(&self) -> u64 {
         self.index.visible_offset(self.next_offset)
+    }
+
+    /// The queue begins with the first record that is still in the log.
+    fn begin_at_index(&mut self) {
+        self.start_offset = self.index.first_offset().unwrap_or(self.next_offset);
     }
 
     pub(super) fn range(&self) -> QueueRange {
@@ -94,6 +101,7 @@ impl Queues {
         queue.visibility = visibility;
         queue.deep = deep;
         queue.known = true;
+        queue.begin_at_index();
     }
 
     pub(super) fn drop(&mut self, id: u32) {
@@ -105,18 +113,45 @@ impl Queues {
         self.by_id.shrink_to_fit();
     }
 
+    /// The ids of all queues that are known, in order.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        let known = self.by_id.iter().filter(|(_, queue)| queue.known);
+        let mut ids: Vec<u32> = known.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Forgets what lies below `pos` in the log.
+    pub(super) fn drop_below(&mut self, pos: LogPos) {
+        for queue in self.by_id.values_mut() {
+            queue.bytes = queue.bytes.saturating_sub(queue.index.drop_below(pos));
+            queue.begin_at_index();
+        }
+    }
+
+    /// What a queue is to a checkpoint.
+    pub(super) fn part(&self, id: u32) -> Option<Part<'static>> {
+        let queue = self.get(id)?;
+        let (next_offset, lives) = (queue.next_offset, queue.lives.all());
+        Some(Part::Queue { queue: id, next_offset, lives })
+    }
+
+    /// What a checkpoint says of a queue replaces what is known, but for its index.
+    pub(super) fn restore(&mut self, id: u32, next_offset: u64, lives: &[(u32, u64)]) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.next_offset = next_offset;
+        queue.lives = Lives::restored(lives);
+    }
+
     /// An entry that the scan of the log found.
     pub(super) fn recovered(&mut self, found: &Found<'_>) {
         let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::new);
         let base = found.header.base_offset;
-        if queue.index.is_empty() {
-            queue.start_offset = base;
-        }
         queue.index.add(
             found.sequence,
             base,
             found.pos,
-            found.header.entry_bytes(),
+            (found.header.entry_bytes(), found.header.batch_bytes),
             found.header.store_timestamp_ms,
         );
         queue.index.show_all();

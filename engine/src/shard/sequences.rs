@@ -17,6 +17,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use thiserror::Error;
 
+use super::checkpoint_format::Part;
 use crate::batch::BatchRef;
 use crate::limits::{PRODUCER_BATCHES_MAX, PRODUCERS_PER_SHARD_MAX};
 use crate::log::recover::Found;
@@ -75,10 +76,10 @@ impl Numbered {
 
 /// A batch that was appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     /// Sequence number of its first record.
-    first: i32,
-    records: u32,
+    pub(super) first: i32,
+    pub(super) records: u32,
     /// Queue offset of its first record.
     pub(super) base_offset: u64,
     /// The group it is in.
@@ -170,6 +171,39 @@ impl Sequences {
             Some(stored) => Ok(Verdict::Repeated(stored)),
             None => in_order(state.next, got),
         }
+    }
+
+    /// Who is remembered, the one that has been idle for longest first.
+    pub(super) fn keys(&self) -> Vec<(u32, i64)> {
+        self.states.iter().rev().map(|(key, _)| *key).collect()
+    }
+
+    /// What is remembered of a producer in a queue, for a checkpoint.
+    pub(super) fn part(&self, (queue, producer): (u32, i64)) -> Option<Part<'static>> {
+        let state = self.states.peek(&(queue, producer))?;
+        let batches = state.batches.iter().take(usize::from(state.count)).copied().collect();
+        Some(Part::Producer { queue, producer, epoch: state.epoch, next: state.next, batches })
+    }
+
+    /// Whether somebody was forgotten.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.forgot
+    }
+
+    /// Somebody had been forgotten when a checkpoint was written.
+    pub(super) fn note_forgotten(&mut self) {
+        self.forgot = true;
+    }
+
+    /// What a checkpoint says of a producer replaces what is known.
+    pub(super) fn restore(&mut self, key: (u32, i64), epoch: i16, next: i32, batches: &[Stored]) {
+        let empty = [Stored::default(); PRODUCER_BATCHES_MAX];
+        let mut state = State { epoch, next, batches: empty, count: 0 };
+        for batch in batches {
+            state.push(*batch);
+        }
+        self.forgot |=
+            self.states.push(key, state).is_some_and(|(pushed_out, _)| pushed_out != key);
     }
 
     /// An entry that the scan of the log found.

@@ -1,6 +1,7 @@
 //! A shard on the simulated disk: levels, watermarks, fetches, rolls.
 
 use super::produce::Produce;
+use super::retention::Retention;
 use super::turn::TurnClock;
 use super::*;
 use crate::batch::{NewRecord, append_single};
@@ -20,6 +21,7 @@ pub(super) fn options(segment_bytes: u64) -> OpenOptions {
             tail_continuation: true,
             flush_deadline_ms: 2000,
         },
+        retention: Retention::default(),
     }
 }
 

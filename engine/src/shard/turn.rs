@@ -26,6 +26,7 @@ impl<E: Env> Shard<E> {
     pub fn turn(&mut self, clock: TurnClock, effects: &mut Vec<Effect>) -> TurnEnd {
         self.stamp_received(clock.received);
         self.take_completions(clock.gathered, effects);
+        self.expire(clock.gathered);
         if self.log.commit(self.env.disk(), clock.received) {
             let now = self.env.now();
             self.log.note_submitted(now);
@@ -36,7 +37,10 @@ impl<E: Env> Shard<E> {
         self.record_fetches();
         TurnEnd {
             durable_in_flight: self.log.durable_in_flight(),
-            wake_at: self.log.wake_at().into_iter().chain(self.parked.wake_at()).min(),
+            wake_at: [self.log.wake_at(), self.parked.wake_at(), self.expire_at(clock.gathered)]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 

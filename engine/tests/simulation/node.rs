@@ -9,6 +9,7 @@ use engine::io::{Disk, Env, Nanos};
 use engine::level::AckLevel;
 use engine::log::recover::{OpenError, OpenOptions};
 use engine::log::writer::WriterOptions;
+use engine::shard::retention::Retention;
 use engine::shard::turn::{TurnClock, TurnEnd};
 use engine::shard::{Effect, Fetch, FetchError, Token};
 use engine::stage::Timings;
@@ -52,6 +53,7 @@ pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOpt
             tail_continuation: true,
             flush_deadline_ms: 2000,
         },
+        retention: Retention::default(),
     }
 }
 

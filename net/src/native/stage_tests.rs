@@ -8,6 +8,7 @@ use engine::batch::{NewRecord, append_single};
 use engine::io::sim::{Config, SimEnv};
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
+use engine::shard::retention::Retention;
 use engine::stage::Stage;
 use hdrhistogram::serialization::Deserializer;
 
@@ -34,7 +35,13 @@ impl Door {
             tail_continuation: true,
             flush_deadline_ms: 2000,
         };
-        let options = OpenOptions { shard: 0, node: [1; 16], segment_bytes: 1 << 20, writer };
+        let options = OpenOptions {
+            shard: 0,
+            node: [1; 16],
+            segment_bytes: 1 << 20,
+            writer,
+            retention: Retention::default(),
+        };
         let broker = Broker::open([SimEnv::new(Config::default(), 1)], &options).unwrap();
         let identity = Identity { node: [1; 16], name: "test".to_owned() };
         let (near, far) = UnixStream::pair().unwrap();

@@ -97,7 +97,9 @@ impl<'a> Scan<'a> {
     ) -> Result<Option<LogPos>, OpenError> {
         let Some(head) = self.bytes(disk, pos, GROUP_HEADER_BYTES)? else { return Ok(None) };
         let Some(header) = GroupHeader::decode(&head) else { return Ok(None) };
-        let expected = header.sequence == self.sequence + 1
+        // Where the log's beginning has left it, any number is the first.
+        let begins = self.sequence == 0 && header.sequence > 0 && self.is_trimmed();
+        let expected = (header.sequence == self.sequence + 1 || begins)
             && header.position == pos
             && header.shard == self.geometry.shard
             && header.epoch >= self.epoch
@@ -117,6 +119,11 @@ impl<'a> Scan<'a> {
         self.epoch = header.epoch;
         self.watermark = self.watermark.max(header.watermark);
         Ok(Some(pos.plus(u64::from(header.length_bytes))))
+    }
+
+    /// Whether the oldest segment is not the first there ever was.
+    fn is_trimmed(&self) -> bool {
+        self.files.first_key_value().is_some_and(|(&first, _)| first > 0)
     }
 
     /// Bytes of the log, if they lie in one existing segment.

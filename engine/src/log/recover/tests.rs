@@ -15,7 +15,7 @@ const SEGMENT: FileName = FileName::Segment(0);
 fn options(segment_bytes: u64) -> OpenOptions {
     let writer =
         WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
-    OpenOptions { shard: 0, node: [3; 16], segment_bytes, writer }
+    OpenOptions { shard: 0, node: [3; 16], segment_bytes, writer, retention: Retention::default() }
 }
 
 /// The log and the offsets of what was found in it.

@@ -1,0 +1,170 @@
+//! The oldest segment leaves the log: it becomes a spare that a later segment is made from, or goes.
+//!
+//! `Idle -> Moving (rename or remove) -> SyncingDir -> Idle`; a failure rests and starts over, and
+//! nothing else is trimmed before it has succeeded: names must not get a gap.
+//! Crash story: 1. the segment is renamed or removed 2. crash before that is durable 3. reopen
+//! finds it again, whole, before the others: its records are there once more, and it is trimmed
+//! again.
+//!
+//! Absent: what may be trimmed (the caller must know that nobody reads the segment any more, that
+//! all of it is durable, and that a checkpoint stands behind it).
+
+use crate::io::{Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
+
+/// How long trimming rests after a failure.
+const RETRY_NANOS: u64 = 250_000_000;
+
+/// A spare that was a segment: the next one of this number is made from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recycled {
+    pub(super) number: u64,
+    /// How much of it is written space, in bytes.
+    pub(super) filled: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Idle,
+    Moving { op: OpId },
+    SyncingDir { op: OpId },
+    Failed { at: Nanos, moved: bool },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    number: u64,
+    file: FileId,
+    /// What becomes of it, if it is kept.
+    recycled: Option<Recycled>,
+}
+
+/// The trimming of one log.
+#[derive(Debug)]
+pub(super) struct Trim {
+    state: State,
+    job: Option<Job>,
+    /// A spare that waits to be used.
+    waiting: Option<Recycled>,
+    recycled: u64,
+    removed: u64,
+}
+
+impl Trim {
+    pub(super) fn new() -> Self {
+        Self { state: State::Idle, job: None, waiting: None, recycled: 0, removed: 0 }
+    }
+
+    /// Whether a segment is on its way out.
+    pub(super) fn is_busy(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// Segments recycled and segments removed so far.
+    pub(super) fn counters(&self) -> (u64, u64) {
+        (self.recycled, self.removed)
+    }
+
+    /// Whether a spare of this number is being made: whoever needs it must wait.
+    pub(super) fn is_making(&self, number: u64) -> bool {
+        let recycled = self.job.and_then(|job| job.recycled);
+        recycled.is_some_and(|recycled| recycled.number == number)
+    }
+
+    /// How much of the spare of this number is written space, in bytes; none of one that was never
+    /// a segment.
+    pub(super) fn filled(&self, number: u64) -> Option<u64> {
+        self.waiting.filter(|spare| spare.number == number).map(|spare| spare.filled)
+    }
+
+    /// The segment of this number was made, from a spare or not.
+    pub(super) fn made(&mut self, number: u64) {
+        self.waiting = self.waiting.filter(|spare| spare.number > number);
+    }
+
+    /// Begins with segment `number`, of which `filled` bytes are written space; it will become the
+    /// spare `spare`, unless one waits already.
+    pub(super) fn begin<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        (number, file): (u64, FileId),
+        (spare, filled): (u64, u64),
+        now: Nanos,
+    ) {
+        let recycled = self.waiting.is_none().then_some(Recycled { number: spare, filled });
+        self.job = Some(Job { number, file, recycled });
+        self.submit_move(disk, now);
+    }
+
+    fn submit_move<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        let Some(job) = self.job else { return };
+        let from = FileName::Segment(job.number);
+        let op = match job.recycled {
+            Some(recycled) => DiskOp::Rename { from, to: FileName::Spare(recycled.number) },
+            None => DiskOp::Remove { name: from },
+        };
+        self.state = match disk.submit(op) {
+            Ok(op) => State::Moving { op },
+            Err(_) => State::Failed { at: now, moved: false },
+        };
+    }
+
+    fn submit_sync<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        self.state = match disk.submit(DiskOp::SyncDir) {
+            Ok(op) => State::SyncingDir { op },
+            Err(_) => State::Failed { at: now, moved: true },
+        };
+    }
+
+    /// Tries again what failed, after a rest.
+    pub(super) fn step<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        match self.state {
+            State::Failed { at, .. } if now < at.plus(RETRY_NANOS) => {}
+            State::Failed { moved: true, .. } => self.submit_sync(disk, now),
+            State::Failed { moved: false, .. } => self.submit_move(disk, now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Nanos> {
+        match self.state {
+            State::Failed { at, .. } => Some(at.plus(RETRY_NANOS)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn owns(&self, op: OpId) -> bool {
+        match self.state {
+            State::Moving { op: mine } | State::SyncingDir { op: mine } => mine == op,
+            State::Idle | State::Failed { .. } => false,
+        }
+    }
+
+    /// One of its operations ended.
+    pub(super) fn on_completion<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        result: Result<Output, Errno>,
+        now: Nanos,
+    ) {
+        match (self.state, result) {
+            (State::Moving { .. }, Ok(_)) => self.submit_sync(disk, now),
+            (State::SyncingDir { .. }, Ok(_)) => {
+                self.state = State::Idle;
+                let Some(job) = self.job.take() else { return };
+                match job.recycled {
+                    Some(recycled) => {
+                        self.waiting = Some(recycled);
+                        self.recycled += 1;
+                    }
+                    None => self.removed += 1,
+                }
+                // Nothing useful can be done if it cannot be closed.
+                let _ = disk.submit(DiskOp::Close { file: job.file });
+            }
+            (state, _) => {
+                let moved = matches!(state, State::SyncingDir { .. });
+                self.state = State::Failed { at: now, moved };
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Retention: whole segments leave the log, oldest first, when they are too old or the log is too
+//! long.
+//!
+//! Reads top-down: [`Shard::expire`] (once per turn) -> `expired` -> a checkpoint, if none stands
+//! behind the segment -> [`Shard::trim`].
+//!
+//! Invariants: a segment goes only when a durable checkpoint begins behind it (so everything in it
+//! is durable, and its state is known without it), when no read of it is in flight, and when no
+//! queue names it any more; the current segment never goes.
+//! Absent: limits of single topics; the files (the log's).
+
+use std::collections::BTreeMap;
+
+use super::Shard;
+use super::checkpoint::PACE_NANOS;
+use crate::io::{Env, Nanos};
+use crate::log::position::LogPos;
+
+/// How often a shard looks for what has expired.
+const CHECK_NANOS: u64 = 1_000_000_000;
+
+/// How long records are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// A segment goes when its newest record is older than this, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// The oldest segments go while the shard's log is longer than this, in bytes.
+    pub bytes: Option<u64>,
+}
+
+/// What a shard knows about the age of its segments.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    policy: Retention,
+    /// No record of the segment was stored later than this, in milliseconds since the Unix epoch.
+    newest_ms: BTreeMap<u64, u64>,
+    check_at: Nanos,
+    /// The last segment that has expired, as of the last check.
+    through: Option<u64>,
+}
+
+impl Expiry {
+    pub(super) fn new(policy: Retention, newest_ms: BTreeMap<u64, u64>) -> Self {
+        Self { policy, newest_ms, check_at: Nanos(0), through: None }
+    }
+
+    fn is_on(&self) -> bool {
+        self.policy != Retention::default()
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Whether the shard wants to write a checkpoint: [`Shard::checkpoint`] begins it.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.expiry.through.is_some_and(|through| !self.is_behind_checkpoint(through))
+            && !self.checkpoints.is_running()
+            && !self.stopping
+            && self.log.poison().is_none()
+    }
+
+    /// Begins to write the shard's state into its log. `topics` are the changes that make all
+    /// topics there are, and `ids` the ids that topics and queues get next; only the first shard
+    /// has them.
+    pub fn checkpoint(&mut self, topics: &[Vec<u8>], ids: (u32, u32), now: Nanos) {
+        // If the log is at its limit, the next turn tries again.
+        let _ = self.begin_checkpoint(topics, ids, now);
+    }
+
+    /// Looks for what has expired, and takes it out step by step.
+    pub(super) fn expire(&mut self, now: Nanos) {
+        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+            return;
+        }
+        self.step_checkpoint(now);
+        if now >= self.expiry.check_at {
+            self.expiry.check_at = now.plus(CHECK_NANOS);
+            self.expiry.through = self.expired();
+        }
+        if let Some(through) = self.expiry.through
+            && self.is_behind_checkpoint(self.log.segments().oldest())
+        {
+            self.trim(now);
+            if self.log.segments().oldest() > through {
+                self.expiry.through = None;
+            }
+        }
+    }
+
+    /// When [`Shard::expire`] has something to do though nothing happens.
+    pub(super) fn expire_at(&self, now: Nanos) -> Option<Nanos> {
+        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+            return None;
+        }
+        let more = self.checkpoints.has_more() || self.expiry.through.is_some();
+        let only_one = self.log.segments().oldest() == self.log.segments().current();
+        let idle = (!only_one).then_some(self.expiry.check_at);
+        if more { Some(now.plus(PACE_NANOS)) } else { idle }
+    }
+
+    /// The last of the oldest segments that are to go.
+    fn expired(&mut self) -> Option<u64> {
+        let segments = self.log.segments();
+        let (oldest, current) = (segments.oldest(), segments.current());
+        let segment_bytes = segments.geometry().segment_bytes;
+        let (store_ms, wall_ms) = (self.log.store_ms(), self.env.wall_ms());
+        for number in oldest..current {
+            // Sealed since the last check: at most that much too young.
+            self.expiry.newest_ms.entry(number).or_insert(store_ms);
+        }
+        self.expiry.newest_ms = self.expiry.newest_ms.split_off(&oldest);
+        let Retention { age_ms, bytes } = self.expiry.policy;
+        let mut through = None;
+        for number in oldest..current {
+            let newest_ms = self.expiry.newest_ms.get(&number).copied().unwrap_or(u64::MAX);
+            let old = age_ms.is_some_and(|age| newest_ms.saturating_add(age) < wall_ms);
+            let left = (current + 1 - number).saturating_mul(segment_bytes);
+            if !old && bytes.is_none_or(|bytes| left <= bytes) {
+                break;
+            }
+            through = Some(number);
+        }
+        through
+    }
+
+    /// Whether the newest checkpoint begins behind a segment.
+    fn is_behind_checkpoint(&self, number: u64) -> bool {
+        let behind = self.end_of(number);
+        self.checkpoints.newest().is_some_and(|begin| begin >= behind)
+    }
+
+    fn end_of(&self, number: u64) -> LogPos {
+        LogPos((number + 1) * self.log.segments().geometry().segment_bytes)
+    }
+
+    /// Takes the oldest segment out, unless somebody is still reading it.
+    fn trim(&mut self, now: Nanos) {
+        let end = self.end_of(self.log.segments().oldest());
+        if self.cold.reads_below(end) {
+            return;
+        }
+        if self.log.trim(self.env.disk(), now) {
+            self.queues.drop_below(end);
+        }
+    }
+}
