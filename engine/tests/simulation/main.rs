@@ -1,7 +1,7 @@
 //! The broker on simulated machines: crashed, killed and run into defects, and checked.
 //!
-//! Reading order: `node` (one life of a broker) -> `workload` (what clients do) -> `history` (what
-//! was asked and promised) -> `survey` (what a restart finds) -> `checks` (one rule a file) ->
+//! Reading order: `node` (one life of a broker) -> `workload` (what clients do), `groups` and
+//! `idempotent` (what those with a memory do) -> `history` (what was asked and promised) -> `survey` (what a restart finds) -> `checks` (one rule a file) ->
 //! `seeds` (random lives), `enumerate` (every crash point), `faults` (failing devices).
 //!
 //! One seed replays a failure: the last line of a failed run says how. A longer run:
@@ -11,7 +11,9 @@
 mod checks;
 mod enumerate;
 mod faults;
+mod groups;
 mod history;
+mod idempotent;
 mod node;
 mod payload;
 mod seeds;
