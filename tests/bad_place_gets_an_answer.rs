@@ -1,6 +1,6 @@
 //! Unknown topics, bad queues, offsets out of range: an answer, and the connection goes on.
 
-use net::client::{Client, Record};
+use net::client::{Client, NewOffset, Record};
 use net::wire::{AckLevel, ErrorCode, Fetch, ListKind, ListOffsets, Produce, Request, TopicCreate};
 
 use crate::harness::node::{Node, create_topic, fresh_dir};
@@ -62,6 +62,20 @@ async fn and_everything_else_goes_on() {
     };
     assert_eq!(refused(&create("good", 1)).code, ErrorCode::TopicExists);
     assert_eq!(refused(&create("none", 0)).code, ErrorCode::InvalidArgument);
+
+    let new = |topic, queue, offset| {
+        let offset = Some(offset);
+        NewOffset { topic, queue, offset, epoch: 0, metadata: "" }
+    };
+    let places = [new(99, 0, 0), new(topic, 2, 0), new(topic, 0, 21), new(topic, 0, 20)];
+    let results = client.commit_offsets("g", &places, None).await.expect("an answer for each");
+    let expected =
+        [ErrorCode::UnknownTopic, ErrorCode::UnknownQueue, ErrorCode::OffsetOutOfRange].map(Some);
+    assert_eq!((&results[..3], results[3]), (&expected[..], None));
+    // An empty group name, which the client would not send: OffsetFetch, no queues.
+    raw.send(&[0, 0, 0, 12, 13, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0]);
+    assert_eq!(raw.refused().code, ErrorCode::InvalidGroup);
+    raw.expect_open();
 
     client.ping(b"undisturbed").await.expect("the other connection goes on");
     check(&read_all(&client, "good").await, &acked);

@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use net::client::{ClientError, ErrorCode, Partitioner, Record};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::harness::node::{Node, fresh_dir};
+use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::{run_badly, run_well, uringmq};
 
 fn produce(node: &Node, dir: &std::path::Path, numbers: std::ops::Range<u32>) {
@@ -96,6 +97,43 @@ fn it_neither_skips_nor_begins_again() {
         (&all[0]["topic"], &all[0]["offset"], &all[0]["lag"]),
         (&"t".into(), &120.into(), &0.into())
     );
+    node.stop();
+}
+
+#[tokio::test]
+async fn by_the_client_library() {
+    let dir = fresh_dir();
+    let data = dir.path().join("data");
+    let node = Node::start(&data, &[]);
+    let client = node.client().await;
+    create_topic(&client, "t", 2).await;
+    let producer = client.producer("t").partitioner(Partitioner::RoundRobin);
+    let producer = producer.build().await.expect("the topic is there");
+    for _ in 0..20 {
+        producer.send(&Record::new(b"m")).await.expect("an ack");
+    }
+    let consumer = || client.consumer("t").group("lib").build();
+    let mut first = consumer().await.expect("a consumer");
+    let dealt_with = first.poll().await.expect("messages");
+    let queue = dealt_with[0].queue;
+    first.commit_offsets(&[(queue, 3)]).await.expect("committed");
+    drop(first);
+    let mut second = consumer().await.expect("a consumer");
+    assert_eq!((second.position(queue), second.position(1 - queue)), (Some(3), Some(0)));
+    while second.position(0) != Some(10) || second.position(1) != Some(10) {
+        second.poll().await.expect("messages");
+    }
+    second.close().await.expect("committed");
+    let beyond = consumer().await.expect("a consumer").commit_offsets(&[(queue, 11)]).await;
+    assert!(matches!(beyond, Err(ClientError::Server { code: ErrorCode::OffsetOutOfRange, .. })));
+    node.kill();
+
+    let node = Node::start(&data, &[]);
+    let client = node.client().await;
+    let third = client.consumer("t").group("lib").build().await.expect("a consumer");
+    assert_eq!((third.position(0), third.position(1)), (Some(10), Some(10)));
+    let offsets = client.all_committed_offsets("lib").await.expect("offsets");
+    assert!(offsets.iter().all(|at| at.epoch > 0 && at.commit_time_ms > 0 && at.lag() == 0));
     node.stop();
 }
 

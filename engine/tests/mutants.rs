@@ -27,6 +27,11 @@ const SCAN: &str = "src/log/recover/scan.rs";
 const SEGMENTS: &str = "src/log/segments.rs";
 const SUCCESSOR: &str = "src/log/successor.rs";
 const FILL: &str = "src/log/fill.rs";
+const SHARD: &str = "src/shard/mod.rs";
+const REPEAT: &str = "src/shard/repeat.rs";
+const SEQUENCES: &str = "src/shard/sequences.rs";
+const OFFSET_TABLE: &str = "src/shard/offset_table.rs";
+const OFFSETS: &str = "src/shard/offsets.rs";
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -221,6 +226,65 @@ const MUTANTS: &[Mutant] = &[
             WRITER,
             "            self.poison = Some((self.written_end, errno));",
             "            let _ = errno;",
+        )],
+    },
+    Mutant {
+        name: "a-repetition-is-answered-before-the-original",
+        edits: &[(REPEAT, "if sequence <= reached {", "if sequence <= reached.max(u64::MAX) {")],
+    },
+    Mutant {
+        name: "a-repetition-does-not-ask-for-more",
+        edits: &[(REPEAT, "            self.log.want(sequence, request.ack);\n", "")],
+    },
+    Mutant {
+        name: "a-repetition-is-stored-again",
+        edits: &[(
+            SEQUENCES,
+            "Some(stored) => Ok(Verdict::Repeated(stored)),",
+            "Some(_) => Ok(Verdict::Next),",
+        )],
+    },
+    Mutant {
+        name: "sequences-do-not-survive",
+        edits: &[(SHARD, "                    sequences.recovered(found);\n", "")],
+    },
+    Mutant {
+        name: "producer-ids-begin-again",
+        edits: &[("src/broker/producers.rs", "u64::from(life) << 32", "u64::from(life / 1000) << 32")],
+    },
+    Mutant {
+        name: "offsets-do-not-survive",
+        edits: &[(
+            OFFSETS,
+            "            self.apply(group, queue, committed);\n",
+            "            let _ = (group, queue, committed);\n",
+        )],
+    },
+    Mutant {
+        name: "offsets-count-before-they-are-durable",
+        edits: &[(
+            OFFSET_TABLE,
+            "        let bytes = staged_bytes(group, &changes);
+        self.bytes += bytes;",
+            "        changes.iter().for_each(|(queue, new)| self.apply(group, *queue, new.clone()));
+        let bytes = staged_bytes(group, &changes);
+        self.bytes += bytes;",
+        )],
+    },
+    Mutant {
+        name: "an-older-commit-undoes-a-newer-one",
+        edits: &[(OFFSET_TABLE, "if older.group == settled.group {", "if false {")],
+    },
+    Mutant {
+        name: "offsets-of-deleted-topics-stay",
+        edits: &[(SHARD, "        self.offsets.drop_queue(queue);\n", "")],
+    },
+    Mutant {
+        name: "an-offset-may-be-beyond-the-end",
+        edits: &[(
+            OFFSETS,
+            "offset > range.end_offset",
+            "offset > range.end_offset.saturating_add(1)",
         )],
     },
 ];

@@ -6,25 +6,30 @@
 //! nothing more, however fast others produce; messages of one queue come in order; with `--group`
 //! nothing is committed that was not printed and flushed.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use net::client::{Client, ListKind, Message, StartAt, TopicDetails};
+use net::client::{Client, Consumer, ListKind, Message, StartAt, TopicDetails};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::connect::{Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
 use crate::output::written;
-use crate::progress::Progress;
 use crate::start_at::Start;
 use crate::stop;
 
 /// Output is gathered up to this size while more messages are at hand.
 const OUT_BYTES: usize = 256 * 1024;
+
+/// Between commits of a group's offsets.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
 /// Options of `consume`.
 #[derive(Debug, Args)]
@@ -79,43 +84,43 @@ pub(crate) fn run(options: Options) -> ExitCode {
 async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
     let client = options.server.connect_unless(stop).await?;
     let topic = client.describe_topic(&options.topic).await?;
-    let mut progress = match &options.group {
-        Some(group) => {
-            let queues = wanted(options, &topic);
-            Some(Progress::load(&client, group, topic.id, &queues).await?)
-        }
-        None => None,
-    };
-    let mut ranges = find_ranges(&client, &topic, options, progress.as_ref()).await?;
-    if !options.follow {
-        if let Some(progress) = &mut progress {
-            // Where the group stands in queues that have nothing to read.
-            let done = ranges.iter().filter(|range| range.next >= range.end);
-            progress.commit(&client, done.map(|range| (range.queue, range.next))).await?;
-        }
-        ranges.retain(|range| range.next < range.end);
-    }
+    let committed = committed(&client, &topic, options).await?;
+    let mut ranges = find_ranges(&client, &topic, options, &committed).await?;
+    let is_read = |range: &mut ToRead| !options.follow && range.next >= range.end;
+    let read: Vec<ToRead> = ranges.extract_if(.., is_read).collect();
     let mut printer = Printer::new(options);
     let mut left = options.count.unwrap_or(u64::MAX);
-    if ranges.is_empty() || left == 0 {
+    if left == 0 || (ranges.is_empty() && options.group.is_none()) {
         return Ok(());
     }
     let queues = ranges.iter().map(|range| range.queue);
-    let builder = client.consumer(&*options.topic).queues(queues).start(StartAt::Latest);
+    let mut builder = client.consumer(&*options.topic).queues(queues).start(StartAt::Latest);
+    if let Some(group) = &options.group {
+        builder = builder.group(group);
+    }
     let mut consumer = builder.build().await?;
     for range in &ranges {
-        consumer.seek(range.queue, range.next)?;
+        if consumer.position(range.queue) != Some(range.next) {
+            consumer.seek(range.queue, range.next)?;
+        }
     }
+    // Where the group stands in queues that have nothing to read.
+    commit(&mut consumer, &read, options).await?;
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let mut commit_at = Instant::now() + COMMIT_EVERY;
     loop {
         let messages = tokio::select! {
             biased;
             () = stop.notified() => break,
-            () = commit_due(progress.as_ref()) => {
+            () = tokio::time::sleep_until(commit_at), if options.group.is_some() => {
                 match printer.flush(true) {
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                     result => written(result)?,
                 }
-                commit(&client, progress.as_mut(), &ranges, options.follow).await?;
+                commit(&mut consumer, &ranges, options).await?;
+                commit_at = Instant::now() + COMMIT_EVERY;
                 continue;
             }
             messages = consumer.poll() => messages?,
@@ -144,28 +149,33 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         result => written(result)?,
     }
-    commit(&client, progress.as_mut(), &ranges, options.follow).await
+    commit(&mut consumer, &ranges, options).await
 }
 
-/// Resolves when a group's next commit is due; without a group, never.
-async fn commit_due(progress: Option<&Progress>) {
-    match progress {
-        Some(progress) => tokio::time::sleep_until(progress.due()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Commits what was printed and flushed.
+/// Commits what was printed and flushed; without a group, nothing.
 async fn commit(
-    client: &Client,
-    progress: Option<&mut Progress>,
+    consumer: &mut Consumer,
     ranges: &[ToRead],
-    follow: bool,
+    options: &Options,
 ) -> Result<(), Failure> {
-    let Some(progress) = progress else { return Ok(()) };
     // Messages from `end` on come along but are not printed, unless followed.
-    let printed = |range: &ToRead| if follow { range.next } else { range.next.min(range.end) };
-    progress.commit(client, ranges.iter().map(|range| (range.queue, printed(range)))).await
+    let end = |range: &ToRead| if options.follow { u64::MAX } else { range.end };
+    let printed = |range: &ToRead| (range.queue, range.next.min(end(range).max(range.begun)));
+    let offsets: Vec<_> = ranges.iter().map(printed).collect();
+    Ok(consumer.commit_offsets(&offsets).await?)
+}
+
+/// How far the group has come, by queue.
+async fn committed(
+    client: &Client,
+    topic: &TopicDetails,
+    options: &Options,
+) -> Result<BTreeMap<u16, u64>, Failure> {
+    let Some(group) = &options.group else { return Ok(BTreeMap::new()) };
+    let places: Vec<_> =
+        wanted(options, topic).into_iter().map(|queue| (topic.id, queue)).collect();
+    let found = client.committed_offsets(group, &places).await?;
+    Ok(found.iter().filter_map(|at| Some((at.queue, at.offset?))).collect())
 }
 
 /// The queues asked for, or all.
@@ -183,6 +193,8 @@ fn wanted(options: &Options, topic: &TopicDetails) -> Vec<u16> {
 #[derive(Clone, Copy, Debug)]
 struct ToRead {
     queue: u16,
+    /// Where reading began.
+    begun: u64,
     next: u64,
     /// What was visible at the beginning ends here.
     end: u64,
@@ -201,7 +213,7 @@ async fn find_ranges(
     client: &Client,
     topic: &TopicDetails,
     options: &Options,
-    progress: Option<&Progress>,
+    committed: &BTreeMap<u16, u64>,
 ) -> Result<Vec<ToRead>, Failure> {
     let wanted = wanted(options, topic);
     let Start(start) = options.from;
@@ -217,9 +229,9 @@ async fn find_ranges(
         let Some(described) = described else {
             return Err(net::client::ClientError::NoSuchQueue { queue }.into());
         };
-        let committed = progress.and_then(|progress| progress.committed(queue));
-        if let Some(next) = committed.filter(|next| *next >= described.start) {
-            ranges.push(ToRead { queue, next, end: described.visible });
+        let end = described.visible;
+        if let Some(&next) = committed.get(&queue).filter(|next| **next >= described.start) {
+            ranges.push(ToRead { queue, begun: next, next, end });
             continue;
         }
         let next = match start {
@@ -240,7 +252,7 @@ async fn find_ranges(
                 client.list_offsets(topic.id, queue, ListKind::ByTimestamp, at).await?.offset
             }
         };
-        ranges.push(ToRead { queue, next, end: described.visible });
+        ranges.push(ToRead { queue, begun: next, next, end });
     }
     Ok(ranges)
 }

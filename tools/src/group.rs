@@ -11,7 +11,6 @@ use crate::connect::{Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
 use crate::output::{grouped, print, print_json, say, table};
-use crate::progress::refused;
 use crate::start_at::Start;
 
 /// Offsets in one request.
@@ -222,7 +221,9 @@ async fn commit(
         let results = client.commit_offsets(group, &offsets, None).await?;
         for ((_, queue, _), result) in part.iter().zip(results) {
             if let Some(code) = result {
-                return Err(refused(*queue, code));
+                return Err(Failure::Incomplete(format!(
+                    "the offset of queue {queue} was not committed: {code}"
+                )));
             }
         }
     }

@@ -14,7 +14,6 @@ mod logging;
 mod output;
 mod ping;
 mod produce;
-mod progress;
 mod serve;
 mod start_at;
 mod stats;

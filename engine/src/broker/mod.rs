@@ -11,6 +11,8 @@
 pub mod catalog;
 pub mod change_format;
 pub mod groups;
+#[cfg(test)]
+mod groups_tests;
 mod producers;
 
 use std::collections::BTreeMap;

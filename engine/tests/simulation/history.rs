@@ -11,6 +11,8 @@ use engine::broker::{Answers, TopicAnswer};
 use engine::level::AckLevel;
 use engine::shard::{Effect, Fetched, ProduceError};
 
+use crate::groups::Commits;
+use crate::idempotent::Producers;
 use crate::payload::{Shape, token_of};
 use crate::survey::{Survey, entries};
 
@@ -80,6 +82,7 @@ pub(crate) enum Other {
     Create(usize),
     Delete(usize),
     Fetch(Queue),
+    Commit,
 }
 
 /// Everything that happened.
@@ -105,6 +108,12 @@ pub(crate) struct History {
     sure_seen: BTreeMap<Queue, Offsets>,
     /// A restart has found, and made durable, what the life before left.
     surveyed: bool,
+    /// What groups commit.
+    pub(crate) commits: Commits,
+    /// What idempotent producers remember.
+    pub(crate) producers: Producers,
+    /// The offset that was told of a batch in this life: however often it is sent, the same.
+    told: BTreeMap<u64, u64>,
     /// A contradiction noticed while things happened.
     pub(crate) fault: Option<String>,
     next_token: u64,
@@ -114,6 +123,19 @@ impl History {
     pub(crate) fn token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token
+    }
+
+    /// The one that [`History::token`] will give out next.
+    pub(crate) fn next_token(&self) -> u64 {
+        self.next_token + 1
+    }
+
+    /// An offset was told of a batch.
+    fn tell(&mut self, batch: u64, offset: u64) {
+        let before = *self.told.entry(batch).or_insert(offset);
+        if before != offset {
+            self.fault = Some(format!("batch {batch} is at {offset}, and was at {before}"));
+        }
     }
 
     /// The topic with this id.
@@ -126,7 +148,11 @@ impl History {
         for effect in answers.effects.drain(..) {
             match effect {
                 Effect::Produced { token, result, .. } => match self.sent.get_mut(&token.0) {
-                    Some(sent) => sent.answers.push(result),
+                    Some(sent) => {
+                        sent.answers.push(result);
+                        let batch = sent.shape.token;
+                        result.into_iter().for_each(|offset| self.tell(batch, offset));
+                    }
                     None => self.fault = Some(format!("an answer to nobody: {token:?} {result:?}")),
                 },
                 Effect::Fetched { token, result, .. } => {
@@ -141,6 +167,13 @@ impl History {
                     }
                 }
             }
+        }
+        for answer in answers.commits.drain(..) {
+            match self.others.get_mut(&answer.token.0) {
+                Some((Other::Commit, answers)) => *answers += 1,
+                _ => self.fault = Some(format!("an answer to no commit: {answer:?}")),
+            }
+            self.commits.answered(&answer);
         }
         for answer in answers.topics.drain(..) {
             let (token, created, ok) = match answer {
@@ -191,14 +224,16 @@ impl History {
             self.owed.clone_from(&self.sure);
             self.owed_seen.clone_from(&self.sure_seen);
         }
+        self.commits.crash(crash, self.life, self.surveyed);
+        self.told.clear();
         let sure = Crash::Power.survivor();
-        for (token, sent) in self.sent.iter().filter(|(_, sent)| sent.life == self.life) {
+        for sent in self.sent.values().filter(|sent| sent.life == self.life) {
             let Some(Ok(offset)) = sent.answers.first() else { continue };
             if sent.ack >= crash.survivor() {
-                self.owed.entry(sent.queue).or_default().insert(*offset, *token);
+                self.owed.entry(sent.queue).or_default().insert(*offset, sent.shape.token);
             }
             if sent.ack >= sure {
-                self.sure.entry(sent.queue).or_default().insert(*offset, *token);
+                self.sure.entry(sent.queue).or_default().insert(*offset, sent.shape.token);
             }
         }
         for (queue, offsets) in std::mem::take(&mut self.seen) {
@@ -232,5 +267,8 @@ impl History {
         self.owed = survey.offsets();
         self.sure.clone_from(&self.owed);
         self.surveyed = true;
+        self.commits.found(survey);
+        let sent = &self.sent;
+        self.producers.found(|token| sent.get(&token).map(|sent| sent.shape), survey);
     }
 }

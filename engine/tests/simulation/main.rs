@@ -1,9 +1,10 @@
 //! The broker on simulated machines: crashed, killed and run into defects, and checked.
 //!
-//! Reading order: `node` (one life of a broker) -> `workload` (what clients do) -> `history` (what
-//! was asked and promised) -> `survey` (what a restart finds) -> `checks` (one rule a file) ->
-//! `seeds` (random lives), `enumerate` (every crash point), `faults` (failing devices), `stuck`
-//! (devices that do not answer), `congestion` (devices that are outrun).
+//! Reading order: `node` (one life of a broker) -> `workload` (what clients do), `groups` and
+//! `idempotent` (what those with a memory do) -> `history` (what was asked and promised) ->
+//! `survey` (what a restart finds) -> `checks` (one rule a file) -> `seeds` (random lives),
+//! `enumerate` (every crash point), `faults` (failing devices), `stuck` (devices that do not
+//! answer), `congestion` (devices that are outrun).
 //!
 //! One seed replays a failure: the last line of a failed run says how. A longer run:
 //! `SIM_SEEDS=100000 cargo test --release -p engine --test simulation seeds`.
@@ -13,7 +14,9 @@ mod checks;
 mod congestion;
 mod enumerate;
 mod faults;
+mod groups;
 mod history;
+mod idempotent;
 mod node;
 mod payload;
 mod seeds;

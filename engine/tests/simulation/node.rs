@@ -3,6 +3,7 @@
 //! The pump's contract, kept exactly: requests, then one turn, then the disks are flushed and the
 //! answers taken.
 
+use engine::broker::groups::TopicOffset;
 use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
 use engine::io::{Disk, Env, Nanos};
@@ -143,13 +144,39 @@ impl<'a> Node<'a> {
         ack: AckLevel,
         (records, value_bytes): (u32, usize),
     ) -> u64 {
+        let token = history.next_token();
+        self.send(history, Shape { token, records, value_bytes, number: None }, queue, ack);
+        token
+    }
+
+    /// Sends a batch, perhaps again; whether it was not refused at once.
+    pub(crate) fn send(
+        &mut self,
+        history: &mut History,
+        shape: Shape,
+        queue: Queue,
+        ack: AckLevel,
+    ) -> bool {
         let token = history.token();
-        let shape = Shape { token, records, value_bytes };
+        // The first request for a batch has the batch's own number.
+        assert!(token == shape.token || history.sent.contains_key(&shape.token));
         let (life, answers) = (history.life, Vec::new());
         history.sent.insert(token, Sent { shape, queue, ack, life, answers });
         let asked = (Token(token), self.now());
         self.broker.produce(queue, Some(ack), &shape.batch(), asked, &mut self.answers);
-        token
+        let refused = |effect: &Effect| matches!(effect, Effect::Produced { token: t, result: Err(_), .. } if t.0 == token);
+        !self.answers.effects.last().is_some_and(refused)
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        group: &str,
+        offset: TopicOffset<'_>,
+        ack: AckLevel,
+        token: u64,
+    ) {
+        let asked = (Token(token), self.now());
+        self.broker.commit_offsets(group, &[offset], ack, asked, &mut self.answers);
     }
 
     pub(crate) fn fetch(&mut self, history: &mut History, queue: Queue, fetch: Fetch) -> u64 {
@@ -252,7 +279,13 @@ impl<'a> Node<'a> {
                 }
                 found.queues.push((range, all));
             }
-            survey.0.insert(topic.id, found);
+            survey.topics.insert(topic.id, found);
+        }
+        for group in self.broker.groups().into_keys() {
+            for offset in self.broker.all_committed(group) {
+                let key = (group.to_owned(), (offset.topic, offset.queue));
+                survey.committed.extend(offset.committed.map(|found| (key, found.offset)));
+            }
         }
         Ok(survey)
     }

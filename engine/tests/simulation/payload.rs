@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use engine::batch::{BatchBuilder, BatchRef, NewRecord};
 use engine::io::sim::Random;
 
+use crate::idempotent::Number;
+
 /// Smallest value: the token and the record's index.
 pub(crate) const VALUE_BYTES_MIN: usize = 12;
 
@@ -24,17 +26,27 @@ pub(crate) struct Shape {
     pub(crate) token: u64,
     pub(crate) records: u32,
     pub(crate) value_bytes: usize,
+    /// Of an idempotent producer.
+    pub(crate) number: Option<Number>,
 }
 
 impl Shape {
     /// The batch as it is sent.
     pub(crate) fn batch(&self) -> Vec<u8> {
         let mut builder = BatchBuilder::new(1 << 20);
+        if let Some(Number { producer, epoch, first }) = self.number {
+            builder.set_producer(producer, epoch, first);
+        }
         for index in 0..self.records {
             let value = self.value(index);
             builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).unwrap();
         }
         builder.finish().unwrap().to_vec()
+    }
+
+    /// The sequence number behind the last record. No simulation gets as far as `i32::MAX`.
+    pub(crate) fn next(&self) -> i32 {
+        self.number.map_or(0, |number| number.first) + self.records as i32
     }
 
     /// The value of one record.

@@ -7,6 +7,7 @@ use engine::batch::BatchRef;
 use engine::log::entry_format::EntryHeader;
 use engine::shard::{Fetched, QueueRange};
 
+use crate::groups::Key;
 use crate::history::{Offsets, Queue};
 use crate::payload::token_of;
 
@@ -46,18 +47,22 @@ pub(crate) struct TopicFound {
     pub(crate) queues: Vec<(QueueRange, Vec<Entry>)>,
 }
 
-/// Topics by id.
+/// Topics by id, and groups.
 #[derive(Debug, Default)]
-pub(crate) struct Survey(pub(crate) BTreeMap<u32, TopicFound>);
+pub(crate) struct Survey {
+    pub(crate) topics: BTreeMap<u32, TopicFound>,
+    /// What groups have committed.
+    pub(crate) committed: BTreeMap<Key, u64>,
+}
 
 impl Survey {
     pub(crate) fn id(&self, name: &str) -> Option<u32> {
-        self.0.iter().find(|(_, topic)| topic.name == name).map(|(id, _)| *id)
+        self.topics.iter().find(|(_, topic)| topic.name == name).map(|(id, _)| *id)
     }
 
     /// Every queue that was found.
     pub(crate) fn queues(&self) -> impl Iterator<Item = (Queue, &QueueRange, &[Entry])> {
-        self.0.iter().flat_map(|(id, topic)| {
+        self.topics.iter().flat_map(|(id, topic)| {
             (0_u16..)
                 .zip(&topic.queues)
                 .map(move |(number, (range, entries))| ((*id, number), range, &entries[..]))

@@ -1,5 +1,5 @@
 //! What clients do in one life, from a seed: topics made and deleted, batches of all levels and
-//! sizes, fetches that wait and fetches that do not, and time that passes in uneven steps.
+//! sizes, numbered ones that are sent again, offsets committed, fetches that wait and fetches that do not, and time that passes in uneven steps.
 
 use engine::io::sim::Random;
 use engine::level::AckLevel;
@@ -8,6 +8,7 @@ use engine::shard::{Fetch, Token};
 use crate::history::{History, Queue};
 use crate::node::Node;
 use crate::payload::VALUE_BYTES_MIN;
+use crate::{groups, idempotent};
 
 /// How much happens.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,16 @@ fn request(node: &mut Node<'_>, history: &mut History, random: &mut Random, load
         0..=2 if live < load.topics_max => create(node, history, random),
         3 if live > 1 => delete(node, history, random),
         4..=19 => fetch(node, history, random),
+        20..=27 => {
+            if let Some(queue) = queue(history, random) {
+                groups::step(node, history, random, queue);
+            }
+        }
+        28..=41 => {
+            if let Some(queue) = queue(history, random) {
+                idempotent::step(node, history, random, queue);
+            }
+        }
         _ => produce(node, history, random, load),
     }
 }

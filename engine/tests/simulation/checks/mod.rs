@@ -4,6 +4,7 @@ pub(crate) mod acked_is_there;
 pub(crate) mod answered_once;
 pub(crate) mod liveness;
 pub(crate) mod nothing_half;
+pub(crate) mod offsets;
 pub(crate) mod order;
 pub(crate) mod readers;
 pub(crate) mod topics;
@@ -18,5 +19,6 @@ pub(crate) fn after_restart(history: &History, survey: &Survey) -> Result<(), St
     nothing_half::check(history, survey)?;
     order::check(history, survey)?;
     acked_is_there::check(history, survey)?;
+    offsets::check(history, survey)?;
     visible::check(history, survey)
 }

@@ -6,7 +6,7 @@ use crate::survey::Survey;
 pub(crate) fn check(history: &History, survey: &Survey) -> Result<(), String> {
     for topic in &history.topics {
         let Some(id) = topic.id else { continue };
-        let found = survey.0.get(&id);
+        let found = survey.topics.get(&id);
         match found {
             Some(_) if topic.deleted => return Err(format!("deleted and back: {topic:?}")),
             None if !topic.delete_asked => return Err(format!("a topic is gone: {topic:?}")),
