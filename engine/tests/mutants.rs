@@ -19,6 +19,10 @@ struct Mutant {
     edits: &'static [Edit],
 }
 
+const RETENTION: &str = "src/shard/retention.rs";
+const CHECKPOINT: &str = "src/shard/checkpoint.rs";
+const OFFSET_TABLE: &str = "src/shard/offset_table.rs";
+const TRIM: &str = "src/log/trim.rs";
 const FETCH: &str = "src/shard/fetch.rs";
 const COMMIT: &str = "src/log/commit.rs";
 const WRITER: &str = "src/log/writer.rs";
@@ -34,6 +38,42 @@ const OFFSET_TABLE: &str = "src/shard/offset_table.rs";
 const OFFSETS: &str = "src/shard/offsets.rs";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a-segment-goes-with-no-checkpoint-behind-it",
+        edits: &[(
+            RETENTION,
+            "            && self.is_behind_checkpoint(self.log.segments().oldest())\n",
+            "",
+        )],
+    },
+    Mutant {
+        name: "a-checkpoint-counts-before-it-is-durable",
+        edits: &[(CHECKPOINT, "Some(end) if self.log.durable() >= end => {", "Some(_) => {")],
+    },
+    Mutant {
+        name: "a-checkpoint-leaves-out-commits-on-their-way",
+        edits: &[(
+            OFFSET_TABLE,
+            "let committed = self.in_log(group, queue)?.clone();",
+            "let committed = self.get(group, queue)?.clone();",
+        )],
+    },
+    Mutant {
+        name: "a-segment-is-used-again-while-its-header-is-written",
+        edits: &[(
+            SEGMENTS,
+            "if self.fill.number() < self.current && !self.fill.is_busy() {",
+            "if self.fill.number() < self.current && !self.fill.is_writing() {",
+        )],
+    },
+    Mutant {
+        name: "a-segment-is-used-again-before-it-is-out-of-the-directory",
+        edits: &[(
+            TRIM,
+            "            (State::Moving { .. }, Ok(_)) => self.submit_sync(disk, now),\n            (State::SyncingDir { .. }, Ok(_)) => {",
+            "            (State::Moving { .. } | State::SyncingDir { .. }, Ok(_)) => {",
+        )],
+    },
     Mutant {
         name: "a-reader-of-an-ended-life-is-not-told",
         edits: &[(

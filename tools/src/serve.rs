@@ -6,13 +6,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use engine::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX};
+use engine::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, RETENTION_AGE_MS};
+use engine::shard::retention::Retention;
 use net::node::{Node, NodeOptions, PORT_DEFAULT};
 use net::server::{Limits, WaitMode};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit;
 use crate::output::{print, say};
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// How a reactor waits for work.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,6 +64,13 @@ pub(crate) struct Options {
     /// A device write that takes longer closes the shard for writing, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = FLUSH_DEADLINE_MS)]
     flush_deadline_ms: u32,
+    /// Records older than this go, in hours; 0 keeps them for ever.
+    #[arg(long, value_name = "HOURS", default_value_t = RETENTION_AGE_MS / HOUR_MS)]
+    retention_hours: u64,
+    /// The oldest records of a shard go while its log is longer than this, in MiB. Whole segments
+    /// go, never the one that is being written to.
+    #[arg(long, value_name = "MIB")]
+    retention_mib: Option<u64>,
     /// A connection that stays silent within a frame for this long is closed, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = Limits::default().partial_deadline_ms,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -144,6 +154,11 @@ fn node_options(options: &Options) -> NodeOptions {
     node.reactor.wait = wait_mode(options);
     node.reactor.cpu = options.cpu;
     node.reactor.limits.partial_deadline_ms = options.idle_frame_ms;
+    let hours = Some(options.retention_hours).filter(|hours| *hours > 0);
+    node.retention = Retention {
+        age_ms: hours.map(|hours| hours.saturating_mul(HOUR_MS)),
+        bytes: options.retention_mib.map(|mib| mib.saturating_mul(1 << 20)),
+    };
     node.writer.groups_inflight_max = usize::from(options.groups_inflight);
     node.writer.flush_deadline_ms = options.flush_deadline_ms;
     node

@@ -59,6 +59,11 @@ impl Fill {
         matches!(self.state, State::Writing { .. })
     }
 
+    /// Some operation of its own is in flight: until it has ended the file is not to be given away.
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Done)
+    }
+
     /// Since when a step is in flight that a group ending at `end` of segment `number` would meet.
     pub(super) fn blocks(&self, number: u64, end: u64) -> Option<Nanos> {
         match self.state {

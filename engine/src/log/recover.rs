@@ -134,7 +134,9 @@ pub fn open<D: Disk>(
     }
     let current = tail.end.map_or(0, |end| geometry.number_before(end));
     let end = tail.end.unwrap_or(geometry.first_group(current));
-    remove_spares(disk, &names, current + 1)?;
+    if tail.end.is_some() {
+        remove_spares(disk, &names, current + 1)?;
+    }
     let Some(&file) = files.get(&current) else {
         return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
     };

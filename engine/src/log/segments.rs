@@ -232,10 +232,11 @@ impl Segments {
         true
     }
 
-    /// Lets the fill go on in the current segment, unless zeros are on their way to the one before:
-    /// they keep blocking the groups that are sealed there and not yet written.
+    /// Lets the fill go on in the current segment, unless something is on its way to the one before:
+    /// zeros keep blocking the groups that are sealed there and not yet written, and a header must
+    /// have landed before the segment can be used again.
     fn retarget(&mut self) {
-        if self.fill.number() < self.current && !self.fill.is_writing() {
+        if self.fill.number() < self.current && !self.fill.is_busy() {
             self.fill_segment(self.current);
         }
     }

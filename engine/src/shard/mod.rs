@@ -28,6 +28,8 @@ mod repeat;
 #[cfg(test)]
 mod repeat_tests;
 pub mod retention;
+#[cfg(test)]
+mod retention_tests;
 pub mod sequences;
 #[cfg(test)]
 mod tests;
@@ -438,6 +440,12 @@ impl<E: Env> Shard<E> {
         let too_much = self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX
             || self.written_waiters.len() + self.durable_waiters.len() >= WAITERS_CONGESTED;
         too_much && self.log.poison().is_none()
+    }
+
+    /// Number of the oldest segment of the log.
+    #[must_use]
+    pub fn oldest_segment(&self) -> u64 {
+        self.log.segments().oldest()
     }
 
     /// Stage histograms.

@@ -16,9 +16,6 @@ use super::checkpoint::PACE_NANOS;
 use crate::io::{Env, Nanos};
 use crate::log::position::LogPos;
 
-/// How often a shard looks for what has expired.
-const CHECK_NANOS: u64 = 1_000_000_000;
-
 /// How long records are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -34,14 +31,17 @@ pub(super) struct Expiry {
     policy: Retention,
     /// No record of the segment was stored later than this, in milliseconds since the Unix epoch.
     newest_ms: BTreeMap<u64, u64>,
-    check_at: Nanos,
+    /// The current segment as of the last check.
+    checked: Option<u64>,
+    /// When the oldest segment will be too old.
+    due_at: Option<Nanos>,
     /// The last segment that has expired, as of the last check.
     through: Option<u64>,
 }
 
 impl Expiry {
     pub(super) fn new(policy: Retention, newest_ms: BTreeMap<u64, u64>) -> Self {
-        Self { policy, newest_ms, check_at: Nanos(0), through: None }
+        Self { policy, newest_ms, checked: None, due_at: None, through: None }
     }
 
     fn is_on(&self) -> bool {
@@ -73,16 +73,19 @@ impl<E: Env> Shard<E> {
             return;
         }
         self.step_checkpoint(now);
-        if now >= self.expiry.check_at {
-            self.expiry.check_at = now.plus(CHECK_NANOS);
-            self.expiry.through = self.expired();
+        let current = self.log.segments().current();
+        let due = self.expiry.due_at.is_some_and(|at| now >= at);
+        if due || self.expiry.checked != Some(current) {
+            self.expiry.checked = Some(current);
+            self.expiry.through = self.expired(now);
         }
         if let Some(through) = self.expiry.through
             && self.is_behind_checkpoint(self.log.segments().oldest())
         {
             self.trim(now);
             if self.log.segments().oldest() > through {
-                self.expiry.through = None;
+                // Look again: the next one has its own time.
+                (self.expiry.through, self.expiry.checked) = (None, None);
             }
         }
     }
@@ -92,14 +95,14 @@ impl<E: Env> Shard<E> {
         if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
             return None;
         }
-        let more = self.checkpoints.has_more() || self.expiry.through.is_some();
-        let only_one = self.log.segments().oldest() == self.log.segments().current();
-        let idle = (!only_one).then_some(self.expiry.check_at);
-        if more { Some(now.plus(PACE_NANOS)) } else { idle }
+        let more = self.checkpoints.has_more()
+            || self.expiry.through.is_some()
+            || self.expiry.checked.is_none();
+        if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at }
     }
 
     /// The last of the oldest segments that are to go.
-    fn expired(&mut self) -> Option<u64> {
+    fn expired(&mut self, now: Nanos) -> Option<u64> {
         let segments = self.log.segments();
         let (oldest, current) = (segments.oldest(), segments.current());
         let segment_bytes = segments.geometry().segment_bytes;
@@ -110,12 +113,16 @@ impl<E: Env> Shard<E> {
         }
         self.expiry.newest_ms = self.expiry.newest_ms.split_off(&oldest);
         let Retention { age_ms, bytes } = self.expiry.policy;
+        self.expiry.due_at = None;
         let mut through = None;
         for number in oldest..current {
             let newest_ms = self.expiry.newest_ms.get(&number).copied().unwrap_or(u64::MAX);
             let old = age_ms.is_some_and(|age| newest_ms.saturating_add(age) < wall_ms);
             let left = (current + 1 - number).saturating_mul(segment_bytes);
             if !old && bytes.is_none_or(|bytes| left <= bytes) {
+                let left_ms = |age: u64| newest_ms.saturating_add(age).saturating_sub(wall_ms) + 1;
+                let in_nanos = |age| left_ms(age).saturating_mul(1_000_000);
+                self.expiry.due_at = age_ms.map(|age| now.plus(in_nanos(age)));
                 break;
             }
             through = Some(number);

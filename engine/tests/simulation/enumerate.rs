@@ -53,6 +53,7 @@ fn first_life(seed: u64, fua: bool, crash_at: u64) -> Result<(Machines, History,
             value_bytes_max: 12 << 10,
             topics_max: 3,
             levels: MIXED,
+            numbered: true,
         };
         workload::run(&mut node, &mut history, &mut random, &load);
         checks::answered_once::check(&history)?;

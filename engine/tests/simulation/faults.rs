@@ -117,6 +117,7 @@ fn one_fault(kind: OpKind, nth: u64, fault: Fault) -> Result<(), String> {
         value_bytes_max: 24 << 10,
         topics_max: 2,
         levels: MIXED,
+        numbered: true,
     };
     workload::run(&mut node, &mut history, &mut Random::new(nth), &load);
     let poisoned = node.broker.poison().is_some();

@@ -255,6 +255,21 @@ impl History {
         self.life += 1;
     }
 
+    /// What lies before the beginning of its queue has expired: nobody owes it any more.
+    pub(crate) fn expire(&mut self, survey: &Survey) {
+        let starts: BTreeMap<Queue, u64> =
+            survey.queues().map(|(queue, range, _)| (queue, range.start_offset)).collect();
+        let start = |queue: &Queue| starts.get(queue).copied().unwrap_or(0);
+        let maps = [&mut self.owed, &mut self.owed_seen, &mut self.sure, &mut self.sure_seen];
+        for (queue, offsets) in maps.into_iter().flatten() {
+            offsets.retain(|offset, _| *offset >= start(queue));
+        }
+        for reader in &mut self.readers {
+            let start = start(&reader.queue);
+            reader.seen.retain(|offset, _| *offset >= start);
+        }
+    }
+
     /// A restart found this, and has made it durable.
     pub(crate) fn found(&mut self, survey: &Survey) {
         for topic in &mut self.topics {

@@ -1,6 +1,8 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
+use engine::log::recover::OpenOptions;
+use engine::shard::retention::Retention;
 
 use crate::checks;
 use crate::history::{Crash, History};
@@ -13,7 +15,15 @@ struct Setup {
     shards: usize,
     segment_bytes: u64,
     inflight_max: usize,
+    retention: Retention,
     load: Load,
+}
+
+impl Setup {
+    fn options(&self) -> OpenOptions {
+        let retention = self.retention;
+        OpenOptions { retention, ..options(self.segment_bytes, self.inflight_max) }
+    }
 }
 
 fn setup(random: &mut Random) -> Setup {
@@ -36,15 +46,26 @@ fn setup(random: &mut Random) -> Setup {
         5..=8 => (128 << 10, 60 << 10),
         _ => (256 << 10, 20 << 10),
     };
+    // Some logs are kept short: two to four segments.
+    let bytes = (random.below(4) == 0).then(|| random.between(2, 4) * segment_bytes);
+    let retention = Retention { age_ms: None, bytes };
     let load = Load {
         steps: random.between(5, 150) as u32,
         requests_max: random.between(1, 6),
         value_bytes_max,
         topics_max: 3,
         levels: MIXED,
+        numbered: retention.bytes.is_none(),
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
-    Setup { config, shards, segment_bytes, inflight_max: random.between(1, 4) as usize, load }
+    Setup {
+        config,
+        shards,
+        segment_bytes,
+        inflight_max: random.between(1, 4) as usize,
+        retention,
+        load,
+    }
 }
 
 /// Runs one seed.
@@ -89,9 +110,10 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     }
     images = machines.images(|_| CrashPolicy::LoseAll);
     machines = Machines::start(&images, setup.config, random.draw());
-    let mut node = Node::boot(&mut machines, &options(setup.segment_bytes, setup.inflight_max))
+    let mut node = Node::boot(&mut machines, &setup.options())
         .map_err(|error| format!("cannot open after a stop: {error}"))?;
     let survey = node.survey()?;
+    history.expire(&survey);
     checks::after_restart(&history, &survey).map_err(|what| format!("after a stop: {what}"))
 }
 
@@ -113,7 +135,7 @@ fn live(
     if !last && random.below(2) == 0 && !machines.crashed() {
         crash_soon(machines, random, 300);
     }
-    let opened = Node::boot(machines, &options(setup.segment_bytes, setup.inflight_max));
+    let opened = Node::boot(machines, &setup.options());
     let mut node = match opened {
         Ok(node) => node,
         Err(error) => {
@@ -129,6 +151,10 @@ fn live(
         return Ok(false);
     }
     let survey = survey?;
+    if setup.retention.bytes.is_some() {
+        checks::retention::check(&mut node, setup.shards, setup.retention, setup.segment_bytes)?;
+        history.expire(&survey);
+    }
     checks::after_restart(history, &survey)?;
     checks::readers::check(&mut node, history, &survey)?;
     if node.crashed() {

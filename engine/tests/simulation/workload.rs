@@ -21,6 +21,8 @@ pub(crate) struct Load {
     pub(crate) topics_max: usize,
     /// Only these levels are used.
     pub(crate) levels: &'static [AckLevel],
+    /// Idempotent producers, too. They tell by what is there what was lost, so nothing may expire.
+    pub(crate) numbered: bool,
 }
 
 /// All levels, the weaker ones as often as the stronger.
@@ -58,7 +60,7 @@ fn request(node: &mut Node<'_>, history: &mut History, random: &mut Random, load
                 groups::step(node, history, random, queue);
             }
         }
-        28..=41 => {
+        28..=41 if load.numbered => {
             if let Some(queue) = queue(history, random) {
                 idempotent::step(node, history, random, queue);
             }

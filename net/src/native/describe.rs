@@ -206,6 +206,9 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("parked_fetches", counters.parked),
         ("waiting_produces", counters.waiting),
         ("segments", counters.segments),
+        ("recycled_segments", counters.recycled_segments),
+        ("removed_segments", counters.removed_segments),
+        ("checkpoints", counters.checkpoints),
     ];
     for (name, value) in all {
         stats.counters.push(Counter { name: Cow::Borrowed(name), shard, value });

@@ -7,6 +7,7 @@ pub(crate) mod nothing_half;
 pub(crate) mod offsets;
 pub(crate) mod order;
 pub(crate) mod readers;
+pub(crate) mod retention;
 pub(crate) mod topics;
 pub(crate) mod visible;
 

@@ -1,16 +1,28 @@
 //! Readers of earlier lives go on where they were if all they saw is still there, and are told how
 //! far it is if not: no offset they have passed stands for another record unnoticed.
 
+use std::collections::BTreeMap;
+
+use engine::batch::BatchRef;
 use engine::shard::{Effect, Fetch, FetchError, Token};
 
-use crate::history::{History, Reader};
+use crate::history::{History, Queue, Reader};
 use crate::node::Node;
-use crate::survey::Survey;
+use crate::survey::{Entry, Survey};
 
 pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> Result<(), String> {
     let found = survey.offsets();
+    let lives: BTreeMap<(Queue, u64), u32> = survey
+        .queues()
+        .flat_map(|(queue, _, entries)| entries.iter().map(move |entry| (queue, entry)))
+        .map(|(queue, entry)| ((queue, entry.base_offset), life_of(entry)))
+        .collect();
     for reader in &history.readers {
         let Some(found) = found.get(&reader.queue) else { continue };
+        // A batch that was lost and sent again may have got its old offset, in a later life.
+        let later = |offset: u64| {
+            lives.get(&(reader.queue, offset)).is_some_and(|epoch| *epoch > reader.epoch)
+        };
         let fetch = Fetch {
             token: Token(0),
             queue: 0,
@@ -20,7 +32,8 @@ pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> 
             bytes_max: 1,
             wait_nanos: 0,
         };
-        let lost = reader.seen.iter().find(|(offset, token)| found.get(offset) != Some(token));
+        let mut seen = reader.seen.iter();
+        let lost = seen.find(|(offset, token)| found.get(offset) != Some(token) || later(**offset));
         let answer = node.fetch_effect(reader.queue, fetch);
         if node.crashed() {
             return Ok(());
@@ -30,6 +43,9 @@ pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> 
         };
         match (lost, result) {
             (None, Ok(_)) => {}
+            // All it read has expired: nobody can tell any more what became of it.
+            (None, Err(FetchError::OutOfRange { .. } | FetchError::Truncated { .. }))
+                if reader.seen.is_empty() => {}
             (Some((lost, _)), Err(FetchError::Truncated { end, .. })) if end <= *lost => {
                 still_there(reader, end, survey)?;
             }
@@ -39,6 +55,10 @@ pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> 
         }
     }
     Ok(())
+}
+
+fn life_of(entry: &Entry) -> u32 {
+    BatchRef::parse_unverified(&entry.batch).map_or(0, |batch| batch.leader_epoch())
 }
 
 /// What a reader is told to be valid is all that it can be.
