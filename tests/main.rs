@@ -20,6 +20,7 @@ mod long_poll_wakes;
 mod one_way_and_levels;
 mod port_in_use_is_an_error;
 mod produce_then_consume;
+mod retention_bounds_the_log;
 mod second_node_on_the_directory_is_refused;
 mod sent_again_is_stored_once;
 mod verified_under_concurrency;
