@@ -191,3 +191,6 @@ impl Successor {
         self.state = State::Failed { at: now, renamed };
     }
 }
+
+#[cfg(test)]
+mod tests;
