@@ -34,7 +34,6 @@ const FILL: &str = "src/log/fill.rs";
 const SHARD: &str = "src/shard/mod.rs";
 const REPEAT: &str = "src/shard/repeat.rs";
 const SEQUENCES: &str = "src/shard/sequences.rs";
-const OFFSET_TABLE: &str = "src/shard/offset_table.rs";
 const OFFSETS: &str = "src/shard/offsets.rs";
 
 const MUTANTS: &[Mutant] = &[
@@ -258,6 +257,75 @@ const MUTANTS: &[Mutant] = &[
             SCAN,
             "header.epoch < self.geometry.epoch && header.sequence > self.found_before",
             "false && header.epoch == 0",
+        )],
+    },
+    Mutant {
+        name: "a-fill-in-flight-is-forgotten-at-a-roll",
+        edits: &[(SEGMENTS, " && !self.fill.is_busy() {", " {")],
+    },
+    Mutant {
+        name: "a-fill-in-flight-blocks-nobody",
+        edits: &[(
+            FILL,
+            "number == self.number && end > from",
+            "number > self.number && end > from",
+        )],
+    },
+    Mutant {
+        name: "written-space-is-claimed-before-the-zeros-land",
+        edits: &[(
+            FILL,
+            "self.state = State::Writing { op, from, to: from + len, since: now };",
+            "self.state = State::Writing { op, from, to: from + len, since: now };
+            self.filled = from + len;",
+        )],
+    },
+    Mutant {
+        name: "a-successor-that-failed-is-not-made-again",
+        edits: &[(SUCCESSOR, "if now < at.plus(RETRY_NANOS) => {}", "if at <= now => {}")],
+    },
+    Mutant {
+        name: "a-stuck-successor-is-waited-for-for-ever",
+        edits: &[(
+            WRITER,
+            "blocked.into_iter().chain(self.segments.awaited_since());",
+            "blocked.into_iter();",
+        )],
+    },
+    Mutant {
+        name: "a-stuck-successor-poisons-though-nobody-needs-it",
+        edits: &[(SEGMENTS, ".busy_since().filter(|_| self.roll_waits)", ".busy_since()")],
+    },
+    Mutant {
+        name: "background-work-goes-on-after-poison",
+        edits: &[(SEGMENTS, "self.halted = true;", "self.halted = false;")],
+    },
+    Mutant {
+        name: "groups-go-on-after-the-deadline",
+        edits: &[(
+            WRITER,
+            "        self.check_deadline(now);\n        if self.poison.is_some() {\n            return false;\n        }\n",
+            "        self.check_deadline(now);\n",
+        )],
+    },
+    Mutant {
+        name: "congestion-is-never-told",
+        edits: &[(SHARD, "too_much && self.log.poison().is_none()", "too_much && false")],
+    },
+    Mutant {
+        name: "congestion-outlives-poison",
+        edits: &[(SHARD, "too_much && self.log.poison().is_none()", "too_much")],
+    },
+    Mutant {
+        name: "waiters-do-not-congest",
+        edits: &[(SHARD, ">= WAITERS_CONGESTED", ">= 2 * WAITERS_CONGESTED")],
+    },
+    Mutant {
+        name: "a-fetch-is-answered-twice",
+        edits: &[(
+            "src/shard/fetch.rs",
+            "for Arrived { mut fetch, gathered } in arrived.drain(..) {",
+            "for Arrived { mut fetch, gathered } in arrived.clone() {",
         )],
     },
     Mutant {

@@ -9,8 +9,6 @@
 //! submitted into a step in flight ([`Fill::blocks`]); a step that fails only ends the filling.
 //! Absent: which segment comes next (the caller's).
 
-use std::cmp::Ordering;
-
 use super::position::LogPos;
 use super::segments::{Geometry, header_block};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, Nanos, OpId, Output};
@@ -19,9 +17,20 @@ use crate::limits::PREFILL_STEP_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
-    Writing { op: OpId, from: u64, to: u64, since: Nanos },
-    Syncing { op: OpId },
-    Heading { op: OpId },
+    Writing {
+        op: OpId,
+        from: u64,
+        to: u64,
+        since: Nanos,
+    },
+    /// The disk's queue was full when a step had to be flushed.
+    Unsynced,
+    Syncing {
+        op: OpId,
+    },
+    Heading {
+        op: OpId,
+    },
     Done,
 }
 
@@ -45,11 +54,6 @@ impl Fill {
         self.number
     }
 
-    /// How much of the segment is written space, in bytes.
-    pub(super) fn filled(&self) -> u64 {
-        self.filled
-    }
-
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
@@ -61,7 +65,7 @@ impl Fill {
 
     /// Some operation of its own is in flight: until it has ended the file is not to be given away.
     pub(super) fn is_busy(&self) -> bool {
-        !matches!(self.state, State::Idle | State::Done)
+        !matches!(self.state, State::Idle | State::Unsynced | State::Done)
     }
 
     /// Since when a step is in flight that a group ending at `end` of segment `number` would meet.
@@ -74,28 +78,25 @@ impl Fill {
         }
     }
 
-    /// Whether a write up to `end` in segment `number` may meet space that was never written.
-    pub(super) fn is_unwritten(&self, number: u64, end: u64) -> bool {
-        match number.cmp(&self.number) {
-            Ordering::Less => false,
-            Ordering::Equal => end > self.filled,
-            Ordering::Greater => true,
-        }
+    /// Bytes from the start of the file that are written space.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
     }
 
-    /// A group of `bytes` is about to be written up to `end` in segment `number`: how many of
-    /// them go to space that was not written before.
-    pub(super) fn note_append(&mut self, number: u64, end: u64, bytes: u64) -> u64 {
-        if number != self.number {
-            // Behind the fill everything is written; ahead of it nothing is yet.
-            return if number > self.number { bytes } else { 0 };
+    /// Whether a write up to `end` may meet space that was never written.
+    pub(super) fn is_unwritten(&self, end: u64) -> bool {
+        end > self.filled
+    }
+
+    /// A group of `bytes` is about to be written up to `end`: how many of them go to space that
+    /// was not written before.
+    pub(super) fn note_append(&mut self, end: u64, bytes: u64) -> u64 {
+        let unwritten = end.saturating_sub(self.filled).min(bytes);
+        if !self.is_writing() {
+            // The end of a step in flight lies behind all groups that may be written meanwhile.
+            self.filled = self.filled.max(end);
         }
-        if end <= self.filled || self.is_writing() {
-            return 0;
-        }
-        let unwritten = end - self.filled;
-        self.filled = end;
-        unwritten.min(bytes)
+        unwritten
     }
 
     /// Submits the next step if less than `target` bytes of the file are filled. `append` is the
@@ -108,8 +109,10 @@ impl Fill {
         target: u64,
         now: Nanos,
     ) {
-        if self.state != State::Idle {
-            return;
+        match self.state {
+            State::Idle => {}
+            State::Unsynced => return self.sync(disk),
+            _ => return,
         }
         let base = self.number * geometry.segment_bytes;
         let appended =
@@ -133,7 +136,7 @@ impl Fill {
             State::Writing { op: mine, .. }
             | State::Syncing { op: mine }
             | State::Heading { op: mine } => mine == op,
-            State::Idle | State::Done => false,
+            State::Idle | State::Unsynced | State::Done => false,
         }
     }
 
@@ -153,10 +156,7 @@ impl Fill {
         match self.state {
             State::Writing { from, to, .. } => {
                 self.filled = to;
-                self.state = match disk.submit(DiskOp::Sync { file: self.file }) {
-                    Ok(op) => State::Syncing { op },
-                    Err(_) => State::Idle,
-                };
+                self.sync(disk);
                 to - from
             }
             State::Syncing { .. } if self.filled >= geometry.segment_bytes => {
@@ -167,11 +167,18 @@ impl Fill {
                 self.state = State::Idle;
                 0
             }
-            State::Heading { .. } | State::Idle | State::Done => {
+            State::Heading { .. } | State::Idle | State::Unsynced | State::Done => {
                 self.state = State::Done;
                 0
             }
         }
+    }
+
+    fn sync<D: Disk>(&mut self, disk: &mut D) {
+        self.state = match disk.submit(DiskOp::Sync { file: self.file }) {
+            Ok(op) => State::Syncing { op },
+            Err(_) => State::Unsynced,
+        };
     }
 
     /// Writes into the header that all of the segment is written space. The header is one sector:
@@ -192,3 +199,6 @@ impl Fill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ mod fill;
 pub mod group_format;
 pub mod position;
 pub mod recover;
+#[cfg(test)]
+mod scripted;
 pub mod segment_format;
 pub mod segments;
 mod successor;

@@ -83,7 +83,8 @@ impl Geometry {
 pub struct Segments {
     geometry: Geometry,
     files: BTreeMap<u64, FileId>,
-    /// How much of each segment is written space, as far as that was known last.
+    /// How much of each file but the one that is being filled is written space: by its header, by
+    /// what was filled of it, by what was appended.
     prefilled: BTreeMap<u64, u64>,
     current: u64,
     fill: Fill,
@@ -222,7 +223,6 @@ impl Segments {
             return false;
         };
         self.roll_waits = false;
-        self.note_filled();
         self.current += 1;
         self.trim.made(self.current);
         self.files.insert(self.current, file);
@@ -241,17 +241,17 @@ impl Segments {
         }
     }
 
-    /// Remembers how far the segment that is being filled is written space.
-    fn note_filled(&mut self) {
-        self.prefilled.insert(self.fill.number(), self.fill.filled());
-    }
-
     fn fill_segment(&mut self, number: u64) {
-        self.note_filled();
         if let Some(&file) = self.files.get(&number) {
             let filled = self.prefilled.get(&number).copied().unwrap_or(0);
-            self.fill = Fill::new(&self.geometry, number, file, filled);
+            self.fill(number, file, filled);
         }
+    }
+
+    fn fill(&mut self, number: u64, file: FileId, filled: u64) {
+        let before =
+            std::mem::replace(&mut self.fill, Fill::new(&self.geometry, number, file, filled));
+        self.prefilled.insert(before.number(), before.filled());
     }
 
     /// Since when a fill is in flight that a group ending at `end` of segment `number` has to wait
@@ -264,12 +264,22 @@ impl Segments {
     /// Whether a write up to `end` in segment `number` may meet space that was never written.
     #[must_use]
     pub fn is_unwritten(&self, number: u64, end: u64) -> bool {
-        self.fill.is_unwritten(number, end)
+        if number == self.fill.number() {
+            return self.fill.is_unwritten(end);
+        }
+        self.prefilled.get(&number).is_none_or(|&filled| end > filled)
     }
 
     /// A group of `bytes` is about to be written up to `end` in segment `number`.
     pub fn note_append(&mut self, number: u64, end: u64, bytes: u64) {
-        self.unwritten_bytes += self.fill.note_append(number, end, bytes);
+        self.unwritten_bytes += if number == self.fill.number() {
+            self.fill.note_append(end, bytes)
+        } else {
+            let filled = self.prefilled.entry(number).or_default();
+            let unwritten = end.saturating_sub(*filled).min(bytes);
+            *filled = end.max(*filled);
+            unwritten
+        };
     }
 
     /// Submits background work that is due; `append` is the append point. One operation at a time
@@ -307,10 +317,8 @@ impl Segments {
 
     /// The current segment is filled: its successor is next.
     fn fill_successor(&mut self) {
-        let number = self.current + 1;
         if let Some((file, filled)) = self.successor.in_place() {
-            self.note_filled();
-            self.fill = Fill::new(&self.geometry, number, file, filled);
+            self.fill(self.current + 1, file, filled);
         }
     }
 
@@ -371,3 +379,10 @@ pub fn header_block<D: Disk>(disk: &mut D, header: &SegmentHeader) -> Option<Blo
     block.append_zeros(block.room());
     Some(block)
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod tests;

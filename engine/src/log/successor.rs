@@ -204,3 +204,6 @@ impl Successor {
         self.state = State::Failed { at: now, renamed };
     }
 }
+
+#[cfg(test)]
+mod tests;
