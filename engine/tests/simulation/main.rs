@@ -2,13 +2,15 @@
 //!
 //! Reading order: `node` (one life of a broker) -> `workload` (what clients do) -> `history` (what
 //! was asked and promised) -> `survey` (what a restart finds) -> `checks` (one rule a file) ->
-//! `seeds` (random lives), `enumerate` (every crash point), `faults` (failing devices).
+//! `seeds` (random lives), `enumerate` (every crash point), `faults` (failing devices), `damage` (files
+//! that were changed behind its back).
 //!
 //! One seed replays a failure: the last line of a failed run says how. A longer run:
 //! `SIM_SEEDS=100000 cargo test --release -p engine --test simulation seeds`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checks;
+mod damage;
 mod enumerate;
 mod faults;
 mod history;

@@ -85,6 +85,8 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         };
         history.crash(crash);
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
+        checks::audit::clean(&images, setup.segment_bytes)
+            .map_err(|what| format!("after life {life}: {what}"))?;
         machines = Machines::start(&images, setup.config, random.draw());
     }
     images = machines.images(|_| CrashPolicy::LoseAll);
@@ -92,7 +94,9 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let mut node = Node::boot(&mut machines, &options(setup.segment_bytes, setup.inflight_max))
         .map_err(|error| format!("cannot open after a stop: {error}"))?;
     let survey = node.survey()?;
-    checks::after_restart(&history, &survey).map_err(|what| format!("after a stop: {what}"))
+    checks::audit::check(&images, setup.segment_bytes, &survey)
+        .and_then(|()| checks::after_restart(&history, &survey))
+        .map_err(|what| format!("after a stop: {what}"))
 }
 
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {
