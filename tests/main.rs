@@ -21,3 +21,5 @@ mod port_in_use_is_an_error;
 mod produce_then_consume;
 mod second_node_on_the_directory_is_refused;
 mod verified_under_concurrency;
+mod verify_finds_damage;
+mod verify_is_clean_after_crashes;

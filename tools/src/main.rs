@@ -1,7 +1,7 @@
 //! The `uringmq` command: node, clients for people, benchmark harness.
 //!
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
-//! `connect`, `failure`, `output`, `stop`.
+//! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
 mod bench;
 mod connect;
@@ -18,6 +18,7 @@ mod start_at;
 mod stats;
 mod stop;
 mod topic;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,8 @@ enum Command {
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
     ))]
     Stats(stats::Options),
+    /// Check a stopped node's data directory, every byte of it.
+    Verify(verify::Options),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),
+        Command::Verify(options) => verify::run(&options),
         Command::Ping(options) => ping::run(options),
     }
 }

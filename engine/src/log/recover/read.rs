@@ -1,13 +1,13 @@
-//! The bytes of a log from its segment files, read in large pieces, one ahead.
+//! The bytes of a log from its segment files, read in large pieces, two ahead.
 //!
-//! While one piece is looked at the next is on its way, so that a walk from the front goes at the
-//! device's rate; what lies over the edge of two pieces is put together by copy.
+//! While one piece is looked at the next is on its way and another waits, so that a walk from the
+//! front goes at the device's rate; what lies over the edge of two pieces is put together by copy.
 //!
-//! Invariants: at most one read is in flight between calls, and none after [`Reader::finish`]; no
-//! read leaves its segment.
+//! Invariants: at most [`AHEAD_MAX`] reads are in flight between calls, of pieces that follow each
+//! other, and none after [`Reader::finish`]; no read leaves its segment.
 //! Absent: what the bytes mean; any opinion on a segment that is not there (it has no bytes).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{OpenError, io};
 use crate::io::block::Slice;
@@ -15,7 +15,9 @@ use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, OpId, Outp
 use crate::log::position::LogPos;
 
 /// Bytes of one read: at 2 GB/s a millisecond, beside which a turn-around of 50 us is little.
-pub(crate) const READ_BYTES: u32 = 2 << 20;
+const READ_BYTES: u32 = 2 << 20;
+/// Pieces that are read before they are asked for.
+const AHEAD_MAX: usize = 2;
 
 const EBUSY: Errno = Errno(16);
 const EIO: Errno = Errno(5);
@@ -58,14 +60,22 @@ pub(crate) struct Reader<'a> {
     segment_bytes: u64,
     files: &'a BTreeMap<u64, FileId>,
     window: Option<Window>,
-    ahead: Option<Ahead>,
+    ahead: VecDeque<Ahead>,
+    arrived: Arrived,
     /// Where the last read began.
     at: LogPos,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(segment_bytes: u64, files: &'a BTreeMap<u64, FileId>) -> Self {
-        Self { segment_bytes, files, window: None, ahead: None, at: LogPos(0) }
+        Self {
+            segment_bytes,
+            files,
+            window: None,
+            ahead: VecDeque::new(),
+            arrived: Arrived::default(),
+            at: LogPos(0),
+        }
     }
 
     /// Where the last read began: after an error, the place that cannot be read.
@@ -115,9 +125,9 @@ impl<'a> Reader<'a> {
 
     /// Waits for what is still on its way.
     pub(crate) fn finish<D: Disk>(&mut self, disk: &mut D) {
-        if let Some(ahead) = self.ahead.take() {
+        for ahead in self.ahead.drain(..) {
             // Nobody asked for it yet, so nobody cares whether it could be read.
-            let _ = wait(disk, ahead.op);
+            let _ = self.arrived.wait(disk, ahead.op);
         }
     }
 
@@ -130,46 +140,59 @@ impl<'a> Reader<'a> {
     fn load<D: Disk>(&mut self, disk: &mut D, pos: LogPos) -> Result<bool, OpenError> {
         let covers =
             |ahead: &Ahead| ahead.start <= pos && pos < ahead.start.plus(u64::from(ahead.len));
-        if !self.ahead.as_ref().is_some_and(covers) {
+        if !self.ahead.front().is_some_and(covers) {
             self.finish(disk);
             let start = LogPos(pos.0 - pos.0 % u64::from(BLOCK_BYTES));
-            self.ahead = self.submit(disk, start)?;
+            if !self.ask(disk, start)? {
+                return Ok(false);
+            }
         }
-        let Some(Ahead { start, op, .. }) = self.ahead.take() else { return Ok(false) };
+        let Some(Ahead { start, len, op }) = self.ahead.pop_front() else { return Ok(false) };
         self.at = start;
         // Given back before the next is asked for.
         self.window = None;
-        let bytes = match wait(disk, op).map_err(io(READING))? {
+        let mut next = start.plus(u64::from(len));
+        if let Some(last) = self.ahead.back() {
+            next = last.start.plus(u64::from(last.len));
+        }
+        while self.ahead.len() < AHEAD_MAX && self.ask(disk, next)? {
+            next = self.ahead.back().map_or(next, |last| last.start.plus(u64::from(last.len)));
+        }
+        let bytes = match self.arrived.wait(disk, op).map_err(io(READING))? {
             Output::Read(block) => block.slice(0..block.published()),
             _ => return Err(io(READING)(EIO)),
         };
-        let window = Window { start, bytes };
-        self.ahead = self.submit(disk, window.end())?;
-        self.window = Some(window);
+        self.window = Some(Window { start, bytes });
         Ok(true)
     }
 
-    /// Asks for a piece; `None` without such a segment.
-    fn submit<D: Disk>(&self, disk: &mut D, start: LogPos) -> Result<Option<Ahead>, OpenError> {
-        let Some(&file) = self.files.get(&(start.0 / self.segment_bytes)) else { return Ok(None) };
+    /// Asks for the piece at `start`; `false` without such a segment.
+    fn ask<D: Disk>(&mut self, disk: &mut D, start: LogPos) -> Result<bool, OpenError> {
+        let Some(&file) = self.files.get(&(start.0 / self.segment_bytes)) else { return Ok(false) };
         let len = self.left(start).min(u64::from(READ_BYTES)) as u32;
         let read = DiskOp::Read { file, offset: start.0 % self.segment_bytes, len };
         let op = disk.submit(read).map_err(|_| io(READING)(EBUSY))?;
         disk.flush();
-        Ok(Some(Ahead { start, len, op }))
+        self.ahead.push_back(Ahead { start, len, op });
+        Ok(true)
     }
 }
 
 const READING: &str = "reading the log";
 
-/// The result of `op`, the only operation in flight.
-fn wait<D: Disk>(disk: &mut D, op: OpId) -> Result<Output, Errno> {
-    let mut out: Vec<Completion> = Vec::new();
-    loop {
-        disk.complete(&mut out);
-        if let Some(at) = out.iter().position(|done| done.op == op) {
-            return out.swap_remove(at).result;
+/// Reads that have come back before their turn.
+#[derive(Debug, Default)]
+struct Arrived(Vec<Completion>);
+
+impl Arrived {
+    /// The result of `op`, which is in flight or has come back.
+    fn wait<D: Disk>(&mut self, disk: &mut D, op: OpId) -> Result<Output, Errno> {
+        loop {
+            disk.complete(&mut self.0);
+            if let Some(at) = self.0.iter().position(|done| done.op == op) {
+                return self.0.swap_remove(at).result;
+            }
+            disk.wait();
         }
-        disk.wait();
     }
 }
