@@ -13,6 +13,7 @@ mod bad_place_gets_an_answer;
 mod consume_ends_when_told;
 mod disk_full;
 mod drain_on_sigterm_loses_nothing;
+mod dump_shows_what_was_produced;
 mod foreign_or_newer_directory_is_refused;
 mod kill_9_keeps_what_was_acknowledged;
 mod long_poll_wakes;

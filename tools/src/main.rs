@@ -6,6 +6,7 @@
 mod bench;
 mod connect;
 mod consume;
+mod dump;
 mod exit;
 mod failure;
 mod lines;
@@ -62,6 +63,8 @@ enum Command {
     Stats(stats::Options),
     /// Check a stopped node's data directory, every byte of it.
     Verify(verify::Options),
+    /// Print what is in a stopped node's data directory, group by group.
+    Dump(dump::Options),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Verify(options) => verify::run(&options),
+        Command::Dump(options) => dump::run(&options),
         Command::Ping(options) => ping::run(options),
     }
 }

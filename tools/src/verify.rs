@@ -3,8 +3,8 @@
 //! Reads top-down: [`run`] -> `engine::audit` (all the work) -> `text` or `json` (the answer).
 //! Absent: repair. There is no derived data yet that could be made again, and nothing else can be.
 
-mod json;
-mod text;
+pub(crate) mod json;
+pub(crate) mod text;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

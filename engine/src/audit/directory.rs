@@ -2,7 +2,7 @@
 
 use super::damage::{Damage, Place, What};
 use super::topics::Topics;
-use super::{Expected, ShardReport, Unreadable, verify};
+use super::{Expected, ShardReport, Unreadable, verify, walk};
 use crate::data_dir::DataDir;
 use crate::io::block::Budget;
 use crate::io::file::FileDisk;
@@ -56,6 +56,16 @@ pub fn verify_all(dir: &DataDir, passed: &mut dyn FnMut(u64)) -> (Vec<Checked>, 
     let mut topics = Topics::default();
     let checked = (0..dir.shards).map(|shard| one(dir, shard, &mut topics, passed)).collect();
     (checked, topics)
+}
+
+/// The names of all queues, from shard 0's log.
+///
+/// # Errors
+/// [`Unreadable`] when the file system fails.
+pub fn topics(dir: &DataDir) -> Result<Topics, Unreadable> {
+    let mut topics = Topics::default();
+    walk(&mut open_shard(dir, 0)?, &expected(dir, 0), &mut topics)?;
+    Ok(topics)
 }
 
 fn one(dir: &DataDir, shard: u16, topics: &mut Topics, passed: &mut dyn FnMut(u64)) -> Checked {

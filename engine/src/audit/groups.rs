@@ -12,7 +12,7 @@ use super::{
     Expected, FaultAt, Group, LISTED_MAX, Leftovers, Opened, Tail, Torn, Unreadable, Visitor,
     Walked, files,
 };
-use crate::io::Disk;
+use crate::io::{BLOCK_BYTES, Disk};
 use crate::log::entry_format::EntryHeader;
 use crate::log::group_format::GroupHeader;
 use crate::log::position::LogPos;
@@ -27,6 +27,7 @@ pub(super) fn walk<D: Disk, V: Visitor>(
     disk: &mut D,
     expected: &Expected,
     opened: &Opened,
+    from: LogPos,
     visitor: &mut V,
     walked: &mut Walked,
 ) -> Result<(), Unreadable> {
@@ -49,7 +50,7 @@ pub(super) fn walk<D: Disk, V: Visitor>(
         passed: first,
         stop,
     };
-    let result = walk.run();
+    let result = walk.begin(from).and_then(|found| if found { walk.run() } else { Ok(()) });
     walk.walked.end = walk.scan.end();
     walk.walked.sequence = walk.scan.sequence();
     walk.walked.watermark = walk.scan.watermark();
@@ -81,6 +82,22 @@ struct Walk<'a, D, V> {
 }
 
 impl<D: Disk, V: Visitor> Walk<'_, D, V> {
+    /// Moves to the first group of the segment that holds `from`; `false` if there is none there
+    /// or behind it.
+    fn begin(&mut self, from: LogPos) -> Result<bool, OpenError> {
+        let start = self.geometry.first_group(self.geometry.number(from));
+        if start <= self.scan.end() {
+            return Ok(true);
+        }
+        self.scan.seek(start);
+        self.passed = LogPos(start.0 - u64::from(BLOCK_BYTES));
+        let first = self.scan.find_next(self.disk)?;
+        if let Some(first) = &first {
+            self.scan.resume(first);
+        }
+        Ok(first.is_some())
+    }
+
     fn run(&mut self) -> Result<(), OpenError> {
         loop {
             match self.step() {

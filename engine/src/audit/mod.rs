@@ -129,10 +129,23 @@ pub fn walk<D: Disk, V: Visitor>(
     expected: &Expected,
     visitor: &mut V,
 ) -> Result<Walked, Unreadable> {
+    walk_from(disk, expected, LogPos(0), visitor)
+}
+
+/// [`walk`] from the segment that holds `from` on: with its first group, whatever comes before it.
+///
+/// # Errors
+/// [`Unreadable`] when the file system fails; what was shown until then holds.
+pub fn walk_from<D: Disk, V: Visitor>(
+    disk: &mut D,
+    expected: &Expected,
+    from: LogPos,
+    visitor: &mut V,
+) -> Result<Walked, Unreadable> {
     let mut walked = Walked::default();
     let opened = files::open(disk, expected, visitor, &mut walked).map_err(unreadable)?;
     if !opened.segments.is_empty() {
-        groups::walk(disk, expected, &opened, visitor, &mut walked)?;
+        groups::walk(disk, expected, &opened, from, visitor, &mut walked)?;
     }
     Ok(walked)
 }

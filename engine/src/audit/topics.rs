@@ -1,8 +1,12 @@
 //! Names of queues, from the metadata log: topics that were deleted included.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use super::{Damage, Found, Group, Visitor};
 use crate::broker::change_format::Change;
+use crate::broker::read_change;
+use crate::log::entry_format::Kind;
 
 /// A queue's place in its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,5 +88,65 @@ impl Topics {
     pub fn queues_of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (u32, u16)> + 'a {
         let queues = self.queues.iter().filter(move |(_, name)| name.topic == topic);
         queues.map(|(&id, name)| (id, name.number))
+    }
+}
+
+/// The change that a metadata entry holds; `None` for any other, and when it cannot be read.
+#[must_use]
+pub fn change_of(found: &Found<'_>) -> Option<Change> {
+    match found.header.kind {
+        Kind::Metadata => read_change(found.batch),
+        Kind::Data => None,
+    }
+}
+
+/// Learns whatever it is shown of a log.
+impl Visitor for Topics {
+    fn group(&mut self, group: &Group) -> ControlFlow<()> {
+        group
+            .entries()
+            .filter_map(|found| change_of(&found))
+            .for_each(|change| self.learn(&change));
+        ControlFlow::Continue(())
+    }
+
+    fn broken_group(&mut self, group: &Group) -> ControlFlow<()> {
+        let intact = group.checked().filter_map(Result::ok);
+        intact.filter_map(|found| change_of(&found)).for_each(|change| self.learn(&change));
+        ControlFlow::Continue(())
+    }
+
+    fn damage(&mut self, _: &Damage) {
+        self.doubt();
+    }
+
+    fn passed(&mut self, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::catalog::{QueueRef, Topic};
+    use crate::level::AckLevel;
+
+    #[test]
+    fn deleted_topics_keep_their_names() {
+        let topic = |id, queues: &[u32]| {
+            let queues = queues.iter().map(|&id| QueueRef { id, shard: 1 }).collect();
+            let name = "t".to_owned();
+            Change::Create(Topic { id, name, ack: AckLevel::Durable, deep: true, queues })
+        };
+        let mut topics = Topics::default();
+        assert!(topics.is_empty());
+        for change in [topic(1, &[1, 2]), Change::Delete { id: 1 }, topic(2, &[3])] {
+            topics.learn(&change);
+        }
+        let name = |id| topics.queue(id).map(|name| (name.number, name.deleted));
+        assert_eq!(
+            [1, 2, 3, 4].map(name),
+            [Some((0, true)), Some((1, true)), Some((0, false)), None]
+        );
+        assert_eq!(topics.queues_of("t").collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 0)]);
+        assert_eq!(topics.queues_of("u").count(), 0);
     }
 }

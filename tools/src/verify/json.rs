@@ -36,7 +36,8 @@ fn place(place: &Place) -> Value {
     })
 }
 
-fn damage_json(shard: u16, damage: &Damage) -> Value {
+/// One damage.
+pub(crate) fn damage_json(shard: u16, damage: &Damage) -> Value {
     json!({
         "shard": shard,
         "place": place(&damage.place),

@@ -173,7 +173,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// A store time, in words. Times beyond the year 9999 cannot be written so.
-fn time(ms: u64) -> String {
+pub(crate) fn time(ms: u64) -> String {
     const YEAR_9999_MS: u64 = 253_402_300_800_000;
     match UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < YEAR_9999_MS) {
         Some(time) => humantime::format_rfc3339_millis(time).to_string(),

@@ -285,6 +285,11 @@ impl<'a> Scan<'a> {
         })
     }
 
+    /// Moves to `pos` as if the log ended there and nothing were known of what is before.
+    pub(crate) fn seek(&mut self, pos: LogPos) {
+        self.end = pos;
+    }
+
     /// Goes on at `header` as if the groups before it had been there.
     pub(crate) fn resume(&mut self, header: &GroupHeader) {
         self.end = header.position;
