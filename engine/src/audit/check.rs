@@ -211,7 +211,10 @@ impl Checker<'_> {
         queue.batch_bytes += u64::from(header.batch_bytes);
         queue.store_ms.1 = header.store_timestamp_ms;
         if base != expected {
-            let what = What::Offset { expected, found: base };
+            let what = match base > expected {
+                true => What::Missing { expected, found: base },
+                false => What::Twice { expected, found: base },
+            };
             self.fault(group, found.pos, Some(header.queue), what);
         }
     }

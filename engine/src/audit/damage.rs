@@ -59,7 +59,7 @@ impl fmt::Display for Damage {
             write!(f, ", group {sequence}")?;
         }
         if let Some(queue) = self.queue {
-            write!(f, ", queue {queue}")?;
+            write!(f, ", queue id {queue}")?;
         }
         write!(f, ": {}", self.what)
     }
@@ -149,10 +149,18 @@ pub enum What {
         /// The entry's.
         entry: u64,
     },
-    /// Offsets of a queue are missing, or come twice.
-    #[error("offset {expected} of the queue should come next, {found} does")]
-    Offset {
-        /// What should come.
+    /// Records of a queue are missing before an entry.
+    #[error("records {expected}..{found} of the queue are missing before this entry")]
+    Missing {
+        /// The offset that should come.
+        expected: u64,
+        /// What comes.
+        found: u64,
+    },
+    /// Offsets of a queue come twice.
+    #[error("offset {expected} of the queue should come next, {found} comes again")]
+    Twice {
+        /// The offset that should come.
         expected: u64,
         /// What comes.
         found: u64,

@@ -100,7 +100,7 @@ fn report(image: &CrashImage) -> ShardReport {
 /// The damages that are not consequences for the offsets of queues.
 fn causes(report: &ShardReport) -> Vec<Damage> {
     let damages = report.damages.iter();
-    damages.filter(|damage| !matches!(damage.what, What::Offset { .. })).copied().collect()
+    damages.filter(|damage| !matches!(damage.what, What::Missing { .. })).copied().collect()
 }
 
 fn file_of(pos: u64) -> (FileName, u64) {
@@ -192,7 +192,7 @@ fn a_damaged_batch_hides_one_entry_and_says_which_queue() {
     assert!(matches!(damage.what, What::Entry { fault: EntryFault::Batch(_), .. }), "{damage}");
     assert_eq!(report.entries, 1 + 54 - 1);
     let consequences: Vec<_> = report.damages.iter().filter(|d| d.what != damage.what).collect();
-    let [Damage { what: What::Offset { expected, found }, .. }] = consequences[..] else {
+    let [Damage { what: What::Missing { expected, found }, .. }] = consequences[..] else {
         panic!("{consequences:?}")
     };
     assert_eq!(found - expected, 2, "the records of one batch");

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::audit::directory::Checked;
+use engine::audit::topics::Topics;
 use engine::audit::{Leftovers, Walked};
 use engine::broker::METADATA_QUEUE;
 
@@ -32,7 +33,7 @@ pub(super) fn report(outcome: &Outcome) -> String {
     }
     text.push('\n');
     for checked in &outcome.shards {
-        damages(&mut text, checked);
+        damages(&mut text, checked, &outcome.topics);
     }
     verdict(&mut text, outcome);
     text
@@ -134,10 +135,12 @@ fn queues(outcome: &Outcome) -> Vec<Vec<String>> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn damages(text: &mut String, checked: &Checked) {
+fn damages(text: &mut String, checked: &Checked, topics: &Topics) {
     let report = &checked.report;
     for damage in report.damages.iter().take(DAMAGES_SHOWN) {
-        line(text, format_args!("DAMAGE shard {}: {damage}", checked.shard));
+        let name = damage.queue.and_then(|queue| topics.queue(queue));
+        let name = name.map(|name| format!(" {}/{}", name.topic, name.number)).unwrap_or_default();
+        line(text, format_args!("DAMAGE shard {}{name}: {damage}", checked.shard));
     }
     let shown = report.damages.len().min(DAMAGES_SHOWN) as u64;
     if report.damages_total > shown {
