@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::{JoinHandle, LocalSet};
 
+use crate::harness::directory::verify_clean;
 use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::verify::{Acked, check, read_all, value};
 
@@ -68,6 +69,7 @@ async fn rounds(seed: u64) {
         tokio::time::sleep(Duration::from_millis(random.random_range(50..500))).await;
         node.kill();
         end_all(load).await;
+        verify_clean(&data);
         node = Node::start(&data, &options);
         let so_far = promises.borrow().clone();
         verify(&node.client().await, &so_far).await;
@@ -77,6 +79,7 @@ async fn rounds(seed: u64) {
     println!("{messages} messages and {} topics were acknowledged", promises.topics.len());
     assert!(messages > 100, "the load did load: {messages}");
     node.stop();
+    verify_clean(&data);
 }
 
 async fn end_all(load: Vec<JoinHandle<()>>) {

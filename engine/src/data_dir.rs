@@ -41,6 +41,12 @@ pub enum DirError {
         /// The directory.
         dir: PathBuf,
     },
+    /// It is not a data directory.
+    #[error("{} is not a uringmq data directory: it has no FORMAT file", dir.display())]
+    NotOurs {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A newer program wrote it.
     #[error("{} has format {found}, this program reads up to {FORMAT_VERSION}; use a newer uringmq", dir.display())]
     Newer {
@@ -104,7 +110,8 @@ pub struct DataDir {
     pub shards: u16,
     /// Length of every segment in bytes.
     pub segment_bytes: u64,
-    _lock: Flock<File>,
+    /// `None` when it was opened without.
+    _lock: Option<Flock<File>>,
 }
 
 fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirError {
@@ -153,18 +160,44 @@ impl DataDir {
             };
             write_format(dir, &format_path, format)?
         };
-        let node = parse_node(&format.node).ok_or_else(|| DirError::Malformed {
-            file: format_path.clone(),
-            why: "node is not 32 hexadecimal digits".to_owned(),
-        })?;
-        let (shards, segment_bytes) = (format.shards, format.segment_bytes);
-        let opened = Self { dir: dir.to_owned(), node, shards, segment_bytes, _lock: lock };
-        for shard in 0..shards {
+        let opened = Self::new(dir, &format_path, &format, Some(lock))?;
+        for shard in 0..opened.shards {
             let path = opened.shard_path(shard);
             fs::create_dir_all(&path).map_err(io("creating", &path))?;
         }
         sync_dir(dir)?;
         Ok(opened)
+    }
+
+    /// Reads the format of a directory that was formatted before; nothing in it is changed. With
+    /// `locked` no node can start on it meanwhile.
+    ///
+    /// # Errors
+    /// [`DirError`] when it is in use (only with `locked`), not ours, of a newer format, or the file
+    /// system fails.
+    pub fn open_existing(dir: &Path, locked: bool) -> Result<Self, DirError> {
+        fs::read_dir(dir).map_err(io("reading", dir))?;
+        let format_path = dir.join(FORMAT_FILE);
+        if !format_path.exists() {
+            return Err(DirError::NotOurs { dir: dir.to_owned() });
+        }
+        let format = read_format(dir, &format_path)?;
+        let lock = if locked { Some(lock(dir)?) } else { None };
+        Self::new(dir, &format_path, &format, lock)
+    }
+
+    fn new(
+        dir: &Path,
+        format_path: &Path,
+        format: &FormatFile,
+        lock: Option<Flock<File>>,
+    ) -> Result<Self, DirError> {
+        let node = parse_node(&format.node).ok_or_else(|| DirError::Malformed {
+            file: format_path.to_owned(),
+            why: "node is not 32 hexadecimal digits".to_owned(),
+        })?;
+        let (shards, segment_bytes) = (format.shards, format.segment_bytes);
+        Ok(Self { dir: dir.to_owned(), node, shards, segment_bytes, _lock: lock })
     }
 
     /// The directory of one shard.
@@ -299,6 +332,25 @@ mod tests {
             let refused = DataDir::open(dir.path(), &OPTIONS);
             assert!(matches!(refused, Err(DirError::Malformed { .. })), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_existing_directory_is_opened_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::Io { .. })));
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::NotOurs { .. })));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "nothing was added");
+        let node = DataDir::open(&path, &OPTIONS).unwrap();
+        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::InUse { .. })));
+        let looked_at = DataDir::open_existing(&path, false).unwrap();
+        assert_eq!((looked_at.node, looked_at.shards), (node.node, 2));
+        drop(node);
+        let locked = DataDir::open_existing(&path, true).unwrap();
+        assert!(matches!(DataDir::open(&path, &OPTIONS), Err(DirError::InUse { .. })));
+        drop(locked);
+        DataDir::open(&path, &OPTIONS).unwrap();
     }
 
     #[test]

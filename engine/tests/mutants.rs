@@ -28,6 +28,7 @@ const COMMIT: &str = "src/log/commit.rs";
 const WRITER: &str = "src/log/writer.rs";
 const RECOVER: &str = "src/log/recover.rs";
 const SCAN: &str = "src/log/recover/scan.rs";
+const GROUP: &str = "src/log/recover/group.rs";
 const SEGMENTS: &str = "src/log/segments.rs";
 const SUCCESSOR: &str = "src/log/successor.rs";
 const FILL: &str = "src/log/fill.rs";
@@ -134,7 +135,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-group-may-mix-lives",
-        edits: &[(SCAN, "batch.leader_epoch() == header.epoch", "batch.leader_epoch() > 0")],
+        edits: &[(GROUP, "batch.leader_epoch() == self.header.epoch", "batch.leader_epoch() > 0")],
     },
     Mutant {
         name: "recovery-does-not-sync-the-tail",
@@ -148,7 +149,11 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "damage-is-a-torn-tail",
-        edits: &[(SCAN, "if header.epoch >= self.epoch && header.watermark > end {", "if false {")],
+        edits: &[(
+            SCAN,
+            "header.epoch >= epoch && header.watermark > end",
+            "false && header.epoch > 0",
+        )],
     },
     Mutant {
         name: "watermark-of-a-new-life-is-rounded-up",

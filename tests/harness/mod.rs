@@ -1,8 +1,9 @@
 //! Starts the real binary, talks to it, and leaves nothing behind.
 //!
 //! `node` (a node as a child process), `raw` (a socket and bytes), `verify` (is what was
-//! acknowledged there, once, in order, byte for byte?).
+//! acknowledged there, once, in order, byte for byte?), `directory` (what a stopped node leaves).
 
+pub(crate) mod directory;
 pub(crate) mod node;
 pub(crate) mod raw;
 pub(crate) mod verify;

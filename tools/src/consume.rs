@@ -317,7 +317,8 @@ fn document(message: &Message) -> Value {
     Value::Object(fields)
 }
 
-fn insert_bytes(fields: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+/// Puts bytes into a document: as text, or, with a name that says so, in base64.
+pub(crate) fn insert_bytes(fields: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => fields.insert(name.to_owned(), Value::Null),
         Some((_, Ok(text))) => fields.insert(name.to_owned(), text.into()),

@@ -1,11 +1,12 @@
 //! The `uringmq` command: node, clients for people, benchmark harness.
 //!
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
-//! `connect`, `failure`, `output`, `stop`.
+//! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
 mod bench;
 mod connect;
 mod consume;
+mod dump;
 mod exit;
 mod failure;
 mod group;
@@ -19,6 +20,7 @@ mod start_at;
 mod stats;
 mod stop;
 mod topic;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -63,6 +65,10 @@ enum Command {
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
     ))]
     Stats(stats::Options),
+    /// Check a stopped node's data directory, every byte of it.
+    Verify(verify::Options),
+    /// Print what is in a stopped node's data directory, group by group.
+    Dump(dump::Options),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Dump(options) => dump::run(&options),
         Command::Ping(options) => ping::run(options),
     }
 }

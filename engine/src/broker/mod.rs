@@ -468,7 +468,7 @@ impl<E: Env> Broker<E> {
 }
 
 /// The change in a metadata entry's batch.
-fn read_change(batch: &[u8]) -> Option<Change> {
+pub(crate) fn read_change(batch: &[u8]) -> Option<Change> {
     let batch = BatchRef::parse_unverified(batch).ok()?;
     let record = batch.records().next()?.ok()?;
     Change::decode(record.value?)

@@ -2,13 +2,15 @@
 //!
 //! Reading order: [`Env`] -> [`Disk`] -> [`DiskOp`] -> [`Completion`]; then [`block`] for memory.
 //! Nothing here is async: an operation is submitted and its completion is drained later, so the
-//! same engine runs on the real ring (`ring`) and on the simulated disk (`sim`).
+//! same engine runs on the real ring (`ring`) and on the simulated disk (`sim`); `file` is for
+//! tools that only read.
 //!
 //! Invariants: operations are *issued* in the order of `submit`; they may *complete* in any
 //! order; every submitted operation completes exactly once; `submit` and `complete` never block.
 //! Absent: any knowledge of logs, groups or queues; any retry.
 
 pub mod block;
+pub mod file;
 pub mod ring;
 pub mod sim;
 

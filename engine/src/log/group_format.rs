@@ -12,7 +12,7 @@
 //!       24    8 sequence   counts the groups of the log without a gap, over all its lives
 //!       32    8 position   log position of this header
 //!       40    8 watermark  everything below was durable when the group was cut
-//!       48    8 records    records in the group's data entries
+//!       48    8 records    records in the group's entries
 //!       56    8 reserved   zero
 //! ```
 //!
@@ -71,7 +71,7 @@ pub struct GroupHeader {
     pub position: LogPos,
     /// Everything below was durable when the group was cut.
     pub watermark: LogPos,
-    /// Records in its data entries.
+    /// Records in its entries.
     pub records: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Boot: read the log, find its end, begin a new life behind it.
 //!
-//! Reads top-down: [`open`] -> `read_superblock` -> `open_segments` -> `scan` -> new life.
+//! Reads top-down: [`open`] -> `files` (superblock, segments) -> `scan` (`read`, `group`) -> new life.
 //!
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,
@@ -18,18 +18,24 @@ use thiserror::Error;
 
 use super::entry_format::EntryHeader;
 use super::position::LogPos;
-use super::segment_format::SegmentHeader;
 use super::segments::{Geometry, Segments, header_block};
 use super::superblock_format::{SUPERBLOCK_FILE_BYTES, Superblock};
 use super::writer::{Log, WriterOptions};
-use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
+use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, run};
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
 use crate::shard::retention::Retention;
 
-mod scan;
+pub(crate) mod files;
+pub(crate) mod gap;
+mod group;
+mod read;
+pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 
+use files::{best_slot, foreign, open_segments, opened, superblock_slots};
+pub use gap::Leftovers;
+pub use group::{EntryFault, FaultAt, Group};
 use scan::Scan;
 
 /// What a log must be to belong to this shard, and how it will be written.
@@ -106,13 +112,14 @@ pub fn open<D: Disk>(
     mut visit: impl FnMut(&Found<'_>),
 ) -> Result<Log, OpenError> {
     let names = disk.list().map_err(io("reading the directory"))?;
-    let (superblock, last) = read_superblock(disk, options)?;
     let mut geometry = Geometry {
         segment_bytes: options.segment_bytes,
         shard: options.shard,
         node: options.node,
-        epoch: last.map_or(0, |last| last.epoch),
+        epoch: 0,
     };
+    let (superblock, last) = read_superblock(disk, &geometry)?;
+    geometry.epoch = last.map_or(0, |last| last.epoch);
     let (mut files, headers) = open_segments(disk, &geometry, &names)?;
     if last.is_none() && !files.is_empty() {
         let what = "segments without an intact superblock";
@@ -125,7 +132,8 @@ pub fn open<D: Disk>(
         visit(found);
     })?;
     sync_tail(disk, &geometry, &files, tail.watermark)?;
-    geometry.epoch += 1;
+    let used_up = OpenError::Damaged { at: LogPos(0), what: "the superblock's epoch is the last" };
+    geometry.epoch = geometry.epoch.checked_add(1).ok_or(used_up)?;
     write_superblock(disk, superblock, &geometry, tail.sequence)?;
     let mut prefilled: BTreeMap<u64, u64> =
         headers.iter().map(|(&number, header)| (number, header.prefilled_bytes)).collect();
@@ -147,86 +155,19 @@ pub fn open<D: Disk>(
 /// Opens the superblock file and finds the intact slot with the highest epoch.
 fn read_superblock<D: Disk>(
     disk: &mut D,
-    options: &OpenOptions,
+    geometry: &Geometry,
 ) -> Result<(FileId, Option<Superblock>), OpenError> {
     let open = DiskOp::Open { name: FileName::Superblock, create: Some(SUPERBLOCK_FILE_BYTES) };
     let file = opened(run(disk, open), "opening the superblock")?.0;
-    let mut best: Option<Superblock> = None;
-    for slot in [0, 1] {
-        let offset = slot * u64::from(BLOCK_BYTES);
-        let read = DiskOp::Read { file, offset, len: BLOCK_BYTES };
-        let bytes = match run(disk, read).map_err(io("reading the superblock"))? {
-            Output::Read(block) => block.slice(0..block.published()),
-            _ => return Err(io("reading the superblock")(EIO)),
-        };
-        let slot = Superblock::decode(&bytes);
-        if slot.is_some_and(|slot| best.is_none_or(|best| best.epoch < slot.epoch)) {
-            best = slot;
-        }
+    let slots = superblock_slots(disk, file)?;
+    let best = best_slot(slots.each_ref().map(|slot| Superblock::decode(slot)));
+    match best.and_then(|best| foreign(&best, geometry)) {
+        Some(what) => Err(OpenError::Foreign { what }),
+        None => Ok((file, best)),
     }
-    if let Some(best) = best {
-        let pairs = [
-            ("the node id", best.node != options.node),
-            ("the shard", best.shard != options.shard),
-            ("the segment length", best.segment_bytes != options.segment_bytes),
-        ];
-        if let Some((what, _)) = pairs.iter().find(|(_, differs)| *differs) {
-            return Err(OpenError::Foreign { what });
-        }
-    }
-    Ok((file, best))
 }
 
 const EIO: Errno = Errno(5);
-
-fn opened(result: Result<Output, Errno>, what: &'static str) -> Result<(FileId, u64), OpenError> {
-    match result.map_err(io(what))? {
-        Output::Opened { file, len } => Ok((file, len)),
-        _ => Err(io(what)(EIO)),
-    }
-}
-
-type OpenSegments = (BTreeMap<u64, FileId>, BTreeMap<u64, SegmentHeader>);
-
-/// Opens every segment and checks that its header says what its name says.
-fn open_segments<D: Disk>(
-    disk: &mut D,
-    geometry: &Geometry,
-    names: &[FileName],
-) -> Result<OpenSegments, OpenError> {
-    let (mut files, mut headers) = (BTreeMap::new(), BTreeMap::new());
-    let numbers = names.iter().filter_map(|name| match name {
-        FileName::Segment(number) => Some(*number),
-        _ => None,
-    });
-    for number in numbers {
-        let at = LogPos(number * geometry.segment_bytes);
-        let open = DiskOp::Open { name: FileName::Segment(number), create: None };
-        let (file, len) = opened(run(disk, open), "opening a segment")?;
-        if len != geometry.segment_bytes {
-            return Err(OpenError::Damaged { at, what: "a segment has the wrong length" });
-        }
-        let read = DiskOp::Read { file, offset: 0, len: BLOCK_BYTES };
-        let header = match run(disk, read).map_err(io("reading a segment header"))? {
-            Output::Read(block) => SegmentHeader::decode(&block.slice(0..block.published())),
-            _ => None,
-        };
-        let Some(header) = header else {
-            return Err(OpenError::Damaged { at, what: "a segment header is not intact" });
-        };
-        let foreign = header.node != geometry.node || header.shard != geometry.shard;
-        if foreign || header.number != number || header.segment_bytes != geometry.segment_bytes {
-            return Err(OpenError::Damaged { at, what: "a segment is not what its name says" });
-        }
-        let gap = files.last_key_value().is_some_and(|(&last, _)| last + 1 != number);
-        if gap {
-            return Err(OpenError::Damaged { at, what: "the segment before is missing" });
-        }
-        files.insert(number, file);
-        headers.insert(number, header);
-    }
-    Ok((files, headers))
-}
 
 /// Spares that no segment will be made from are left of lives that ended in between.
 fn remove_spares<D: Disk>(disk: &mut D, names: &[FileName], next: u64) -> Result<(), OpenError> {

@@ -219,6 +219,11 @@ fn encode(
     Ok(builder.finish().map_err(ProduceError::Batch)?.to_vec())
 }
 
+/// Whether an offset commit can be read.
+pub(crate) fn is_commit(found: &Found<'_>) -> bool {
+    OffsetTable::default().recovered(found).is_some()
+}
+
 impl OffsetTable {
     /// An offset commit that the scan of the log found. `None` when it cannot be read.
     pub(super) fn recovered(&mut self, found: &Found<'_>) -> Option<()> {

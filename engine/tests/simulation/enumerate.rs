@@ -129,6 +129,7 @@ fn second_life(
 ) -> Result<(), String> {
     let mut history = first.clone();
     history.crash(crash);
+    checks::audit::clean(std::slice::from_ref(&image), SEGMENT_BYTES)?;
     let mut machines = Machines::start(std::slice::from_ref(&image), config(fua), seed);
     visited.boots += 1;
     let appended = {
@@ -136,6 +137,7 @@ fn second_life(
             .map_err(|error| format!("second boot: {error}"))?;
         let survey = node.survey()?;
         checks::after_restart(&history, &survey)?;
+        checks::audit::check(std::slice::from_ref(&image), SEGMENT_BYTES, &survey)?;
         history.found(&survey);
         append(&mut node, &mut history, seed)
     };
@@ -156,6 +158,8 @@ fn second_life(
     engine::io::Env::disk(&mut machines.0[0]).crash_at(visited.boots % 6);
     drop(Node::boot(&mut machines, &options(SEGMENT_BYTES, 3)));
     let image = machines.0[0].sim().crash(CrashPolicy::Seeded(visited.boots));
+    checks::audit::clean(std::slice::from_ref(&image), SEGMENT_BYTES)
+        .map_err(|what| format!("third life: {what}"))?;
     let mut machines = Machines::start(&[image], config(fua), seed);
     let mut node = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3))
         .map_err(|error| format!("third boot: {error}"))?;

@@ -4,7 +4,8 @@
 //! `idempotent` (what those with a memory do) -> `history` (what was asked and promised) ->
 //! `survey` (what a restart finds) -> `checks` (one rule a file) -> `seeds` (random lives),
 //! `enumerate` (every crash point), `faults` (failing devices), `stuck` (devices that do not
-//! answer), `congestion` (devices that are outrun).
+//! answer), `congestion` (devices that are outrun), `damage` (files that were changed behind its
+//! back).
 //!
 //! One seed replays a failure: the last line of a failed run says how. A longer run:
 //! `SIM_SEEDS=100000 cargo test --release -p engine --test simulation seeds`.
@@ -12,6 +13,7 @@
 
 mod checks;
 mod congestion;
+mod damage;
 mod enumerate;
 mod faults;
 mod groups;

@@ -106,6 +106,8 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         };
         history.crash(crash);
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
+        checks::audit::clean(&images, setup.segment_bytes)
+            .map_err(|what| format!("after life {life}: {what}"))?;
         machines = Machines::start(&images, setup.config, random.draw());
     }
     images = machines.images(|_| CrashPolicy::LoseAll);
@@ -114,7 +116,14 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         .map_err(|error| format!("cannot open after a stop: {error}"))?;
     let survey = node.survey()?;
     history.expire(&survey);
-    checks::after_restart(&history, &survey).map_err(|what| format!("after a stop: {what}"))
+    // What expires after the restart is still in the image.
+    let audit = match setup.retention.bytes {
+        None => checks::audit::check(&images, setup.segment_bytes, &survey),
+        Some(_) => checks::audit::clean(&images, setup.segment_bytes),
+    };
+    audit
+        .and_then(|()| checks::after_restart(&history, &survey))
+        .map_err(|what| format!("after a stop: {what}"))
 }
 
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {

@@ -9,13 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::libc;
 
 use super::super::block::{Block, Budget};
+use super::super::file;
 use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output};
 use super::op::{Descriptors, Op, Opening, Product, Shared, Step, Transfer};
 use super::token::Owner;
@@ -229,13 +230,7 @@ impl Disk for RingDisk {
     }
 
     fn list(&mut self) -> Result<Vec<FileName>, Errno> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(|e| errno(&e))? {
-            let name = entry.map_err(|e| errno(&e))?.file_name();
-            names.extend(name.to_str().and_then(FileName::parse));
-        }
-        names.sort_unstable();
-        Ok(names)
+        file::list(&self.path)
     }
 
     fn block(&mut self, len: u32) -> Option<Block> {

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::super::RingConfig;
 use super::*;
 use crate::io::run;

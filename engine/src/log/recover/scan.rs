@@ -1,19 +1,23 @@
 //! The walk over a log: group by group, to its end, and then a look beyond.
+//!
+//! Reads top-down: [`Scan::run`] (recovery: to the end, damage is an error) -> [`Scan::next`] ->
+//! [`Scan::proof`]. An audit takes the same steps itself and goes on behind damage:
+//! [`Scan::suspect`], [`Scan::find_next`], [`Scan::resume`].
 
 use std::collections::BTreeMap;
 
-use super::{Found, OpenError, io};
-use crate::batch::BatchRef;
+use super::gap::Gap;
+use super::group::{Group, is_intact};
+use super::read::Reader;
+use super::{Found, OpenError};
 use crate::io::block::Slice;
-use crate::io::{BLOCK_BYTES, Disk, DiskOp, FileId, Output, run};
-use crate::log::entry_format::EntryHeader;
+use crate::io::{BLOCK_BYTES, Disk, FileId};
+use crate::limits::CHUNK_BYTES;
+use crate::log::entry_format::ENTRY_ALIGN;
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
-use crate::log::position::{Handle, LogPos};
+use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 use crate::log::window::next_block;
-
-/// Bytes of one read: large enough for the device's full rate and for almost every group.
-const READ_BYTES: u32 = 1 << 20;
 
 /// Where the log ends.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +30,14 @@ pub(super) struct Tail {
     pub(super) watermark: LogPos,
 }
 
-/// A window of bytes that were read from one segment.
-struct Read {
-    start: LogPos,
-    bytes: Slice,
-}
-
-pub(super) struct Scan<'a> {
+/// A walk in progress.
+#[derive(Debug)]
+pub(crate) struct Scan<'a> {
     geometry: Geometry,
     files: &'a BTreeMap<u64, FileId>,
-    read: Option<Read>,
+    reader: Reader<'a>,
+    /// End of the last group.
+    end: LogPos,
     sequence: u64,
     epoch: u32,
     watermark: LogPos,
@@ -44,13 +46,22 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         geometry: Geometry,
         found_before: u64,
         files: &'a BTreeMap<u64, FileId>,
     ) -> Self {
-        let watermark = LogPos(0);
-        Self { geometry, files, read: None, sequence: 0, epoch: 0, watermark, found_before }
+        let first = files.first_key_value().map_or(0, |(&first, _)| first);
+        Self {
+            geometry,
+            files,
+            reader: Reader::new(geometry.segment_bytes, files),
+            end: geometry.first_group(first),
+            sequence: 0,
+            epoch: 0,
+            watermark: LogPos(0),
+            found_before,
+        }
     }
 
     /// Walks to the end of the log and makes sure that it is one.
@@ -59,108 +70,104 @@ impl<'a> Scan<'a> {
         disk: &mut D,
         visit: &mut impl FnMut(&Found<'_>),
     ) -> Result<Tail, OpenError> {
-        let Some((&first, _)) = self.files.first_key_value() else {
+        if self.files.is_empty() {
             if self.found_before > 0 {
                 return Err(OpenError::Damaged { at: LogPos(0), what: "all segments are gone" });
             }
             return Ok(Tail { end: None, sequence: 0, watermark: self.watermark });
-        };
-        let mut end = self.geometry.first_group(first);
-        loop {
-            let rolled = self.geometry.first_group(self.geometry.number_before(end) + 1);
-            let mut next = None;
-            for candidate in [end, next_block(end), rolled] {
-                next = self.group_at(disk, candidate, visit)?;
-                if next.is_some() {
-                    break;
-                }
-            }
-            match next {
-                Some(after) => end = after,
-                None => break,
+        }
+        while let Some(group) = self.next(disk)? {
+            for found in group.entries() {
+                visit(&found);
             }
         }
+        let end = self.end;
         if self.sequence < self.found_before {
             let what = "a group is missing that was found when the log was last opened";
             return Err(OpenError::Damaged { at: end, what });
         }
-        self.look_beyond(disk, end)?;
+        if self.proof(disk, &mut Gap::default())?.is_some() {
+            let what = "a group is missing that was durable when a later one was written";
+            return Err(OpenError::Damaged { at: end, what });
+        }
+        self.reader.finish(disk);
         Ok(Tail { end: Some(end), sequence: self.sequence, watermark: self.watermark })
     }
 
-    /// Reads the group at `pos` if it is the next one and intact; returns its end.
-    fn group_at<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        pos: LogPos,
-        visit: &mut impl FnMut(&Found<'_>),
-    ) -> Result<Option<LogPos>, OpenError> {
-        let Some(head) = self.bytes(disk, pos, GROUP_HEADER_BYTES)? else { return Ok(None) };
+    /// End of the last group.
+    pub(crate) fn end(&self) -> LogPos {
+        self.end
+    }
+
+    /// Sequence number of the last group; 0 before the first.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Everything below is known to be on stable media.
+    pub(crate) fn watermark(&self) -> LogPos {
+        self.watermark
+    }
+
+    /// The log's bytes.
+    pub(crate) fn reader(&mut self) -> &mut Reader<'a> {
+        &mut self.reader
+    }
+
+    /// The next group, if it is intact.
+    pub(crate) fn next<D: Disk>(&mut self, disk: &mut D) -> Result<Option<Group>, OpenError> {
+        for pos in self.candidates() {
+            if let Some(group) = self.group_at(disk, pos)?
+                && is_intact(&group)
+            {
+                self.accept(&group);
+                return Ok(Some(group));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the next group may start: behind the last one, at the next block, in the next segment;
+    /// never in the first block of a segment.
+    fn candidates(&self) -> impl Iterator<Item = LogPos> + use<> {
+        let (end, geometry) = (self.end, self.geometry);
+        let rolled = geometry.first_group(geometry.number_before(end) + 1);
+        let places = [end, next_block(end), rolled].into_iter();
+        places.filter(move |pos| geometry.offset(*pos) >= u64::from(BLOCK_BYTES))
+    }
+
+    fn accept(&mut self, group: &Group) {
+        let header = group.header();
+        self.sequence = header.sequence;
+        self.epoch = header.epoch;
+        self.watermark = self.watermark.max(header.watermark);
+        self.end = group.end();
+    }
+
+    /// The group at `pos` if it is the next one by its header, whatever its entries are.
+    fn group_at<D: Disk>(&mut self, disk: &mut D, pos: LogPos) -> Result<Option<Group>, OpenError> {
+        let Some(head) = self.reader.bytes(disk, pos, GROUP_HEADER_BYTES)? else { return Ok(None) };
         let Some(header) = GroupHeader::decode(&head) else { return Ok(None) };
         // Where the log's beginning has left it, any number is the first.
         let begins = self.sequence == 0 && header.sequence > 0 && self.is_trimmed();
         let expected = (header.sequence == self.sequence + 1 || begins)
             && header.position == pos
             && header.shard == self.geometry.shard
+            // A group is built in one chunk of memory.
+            && header.length_bytes <= CHUNK_BYTES
             && header.epoch >= self.epoch
             && !self.is_leftover(&header);
         if !expected {
             return Ok(None);
         }
-        self.check_life(&header)?;
-        let Some(bytes) = self.bytes(disk, pos, header.length_bytes)? else { return Ok(None) };
-        if !is_intact(&bytes, &header) {
-            return Ok(None);
-        }
-        for found in entries(&bytes, &header) {
-            visit(&found);
-        }
-        self.sequence = header.sequence;
-        self.epoch = header.epoch;
-        self.watermark = self.watermark.max(header.watermark);
-        Ok(Some(pos.plus(u64::from(header.length_bytes))))
+        check_life(&self.geometry, &header)?;
+        let bytes = self.reader.bytes(disk, pos, header.length_bytes)?;
+        Ok(bytes.map(|bytes| Group::new(header, bytes)))
     }
 
     /// Whether the oldest segment is not the first there ever was.
-    fn is_trimmed(&self) -> bool {
+    pub(crate) fn is_trimmed(&self) -> bool {
         self.files.first_key_value().is_some_and(|(&first, _)| first > 0)
-    }
-
-    /// Bytes of the log, if they lie in one existing segment.
-    fn bytes<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        pos: LogPos,
-        len: u32,
-    ) -> Result<Option<Slice>, OpenError> {
-        if let Some(read) = &self.read
-            && pos >= read.start
-            && pos.plus(u64::from(len)).0 <= read.start.0 + read.bytes.len() as u64
-        {
-            let at = (pos.0 - read.start.0) as u32;
-            return Ok(Some(read.bytes.slice(at..at + len)));
-        }
-        let Some(&file) = self.files.get(&self.geometry.number(pos)) else { return Ok(None) };
-        let offset = self.geometry.offset(pos);
-        let left = self.geometry.segment_bytes - offset;
-        if u64::from(len) > left {
-            return Ok(None);
-        }
-        let skip = (offset % u64::from(BLOCK_BYTES)) as u32;
-        let wanted = (skip + len).next_multiple_of(BLOCK_BYTES).max(READ_BYTES);
-        let wanted = u64::from(wanted).min(left + u64::from(skip)) as u32;
-        self.read = None;
-        let op = DiskOp::Read { file, offset: offset - u64::from(skip), len: wanted };
-        let Output::Read(block) = run(disk, op).map_err(io("reading the log"))? else {
-            return Ok(None);
-        };
-        let bytes = block.slice(0..block.published());
-        if u64::from(skip) + u64::from(len) > bytes.len() as u64 {
-            return Ok(None);
-        }
-        let slice = bytes.slice(skip..skip + len);
-        self.read = Some(Read { start: LogPos(pos.0 - u64::from(skip)), bytes });
-        Ok(Some(slice))
     }
 
     /// Whether the newest life began without this group of an earlier one.
@@ -168,83 +175,155 @@ impl<'a> Scan<'a> {
         header.epoch < self.geometry.epoch && header.sequence > self.found_before
     }
 
-    /// A life is in the superblock before its first group: a group of a later one proves that the
-    /// newest slot is damaged.
-    fn check_life(&self, header: &GroupHeader) -> Result<(), OpenError> {
-        if header.epoch > self.geometry.epoch {
-            let what = "a group is of a later life than the superblock";
-            return Err(OpenError::Damaged { at: header.position, what });
-        }
-        Ok(())
+    /// A group beyond the end that was cut when the end was already durable: it proves damage.
+    /// Without one, all there is beyond the end is added to `gap`.
+    pub(crate) fn proof<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        gap: &mut Gap,
+    ) -> Result<Option<GroupHeader>, OpenError> {
+        let (epoch, end) = (self.epoch, self.end);
+        self.find(disk, gap, |header| header.epoch >= epoch && header.watermark > end)
     }
 
-    /// A group beyond the end that was cut when the end was already durable proves damage.
-    fn look_beyond<D: Disk>(&mut self, disk: &mut D, end: LogPos) -> Result<(), OpenError> {
-        let mut pos = LogPos(end.0.next_multiple_of(8));
-        let Some((&last, _)) = self.files.last_key_value() else { return Ok(()) };
-        let stop = LogPos((last + 1) * self.geometry.segment_bytes);
-        while pos < stop {
-            let left = self.geometry.segment_bytes - self.geometry.offset(pos);
-            let len = left.min(u64::from(READ_BYTES)) as u32;
-            let Some(bytes) = self.bytes(disk, pos, len)? else { break };
-            // Group headers start at multiples of 8.
-            for (at, word) in bytes.chunks_exact(8).enumerate() {
-                if word.first_chunk() != Some(b"UGR1") {
-                    continue;
-                }
-                let Some(header) = bytes.get(at * 8..).and_then(GroupHeader::decode) else {
-                    continue;
-                };
-                let here = pos.plus(at as u64 * 8);
-                let ours = header.position == here && header.shard == self.geometry.shard;
-                if !ours || header.sequence <= self.sequence {
-                    continue;
-                }
-                self.check_life(&header)?;
-                if header.epoch >= self.epoch && header.watermark > end {
-                    return Err(OpenError::Damaged {
-                        at: end,
-                        what: "a group is missing that was durable when a later one was written",
-                    });
+    /// The first group beyond the end that is newer than the last one and `wanted`.
+    fn find<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        gap: &mut Gap,
+        wanted: impl Fn(&GroupHeader) -> bool,
+    ) -> Result<Option<GroupHeader>, OpenError> {
+        let from = LogPos(self.end.0.next_multiple_of(u64::from(ENTRY_ALIGN)));
+        let (files, last, geometry) = (self.files, self.sequence, self.geometry);
+        let wanted = |header: &GroupHeader| {
+            if header.sequence <= last {
+                return Ok(false);
+            }
+            check_life(&geometry, header)?;
+            Ok(wanted(header))
+        };
+        for &number in files.range(self.geometry.number_before(self.end)..).map(|(key, _)| key) {
+            let start = from.max(self.geometry.first_group(number));
+            let stop = LogPos(number * self.geometry.segment_bytes + self.geometry.segment_bytes);
+            let found = self.survey(disk, (start, stop), gap, wanted)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at every byte of a stretch of one segment, up to the first group that is `wanted`.
+    pub(crate) fn survey<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        (from, to): (LogPos, LogPos),
+        gap: &mut Gap,
+        wanted: impl Fn(&GroupHeader) -> Result<bool, OpenError>,
+    ) -> Result<Option<GroupHeader>, OpenError> {
+        let mut pos = from;
+        while pos < to {
+            let piece = self.reader.some(disk, pos, to.0 - pos.0)?;
+            // No such segment: nothing can be there.
+            let Some(piece) = piece.filter(|piece| !piece.is_empty()) else { break };
+            gap.add(pos, &piece);
+            for at in headers_in(&piece) {
+                let Some(header) = self.header_at(disk, pos.plus(at))? else { continue };
+                gap.leftovers.groups += 1;
+                if wanted(&header)? {
+                    return Ok(Some(header));
                 }
             }
-            // A header may lie over the edge of two reads.
-            let overlap = if u64::from(len) < left { GROUP_HEADER_BYTES - 8 } else { 0 };
-            pos = pos.plus(u64::from(len - overlap));
+            pos = pos.plus(piece.len() as u64);
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// An intact header of a group of this log at `pos`.
+    fn header_at<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        pos: LogPos,
+    ) -> Result<Option<GroupHeader>, OpenError> {
+        let head = self.reader.bytes(disk, pos, GROUP_HEADER_BYTES)?;
+        let header = head.and_then(|head| GroupHeader::decode(&head));
+        Ok(header.filter(|header| header.position == pos && header.shard == self.geometry.shard))
+    }
+
+    /// The next group by its header, though its entries are not intact.
+    pub(crate) fn peek<D: Disk>(&mut self, disk: &mut D) -> Result<Option<Group>, OpenError> {
+        for pos in self.candidates() {
+            if let Some(group) = self.group_at(disk, pos)? {
+                return Ok(Some(group));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the next group, whose header is not intact, begins as far as can be told: where
+    /// something is.
+    pub(crate) fn likely_start<D: Disk>(&mut self, disk: &mut D) -> Result<LogPos, OpenError> {
+        for pos in self.candidates() {
+            let head = self.reader.bytes(disk, pos, GROUP_HEADER_BYTES)?;
+            if head.is_some_and(|head| head.iter().any(|byte| *byte != 0)) {
+                return Ok(pos);
+            }
+        }
+        Ok(self.end)
+    }
+
+    /// [`Scan::peek`], and the walk moves behind the group.
+    pub(crate) fn suspect<D: Disk>(&mut self, disk: &mut D) -> Result<Option<Group>, OpenError> {
+        let group = self.peek(disk)?;
+        if let Some(group) = &group {
+            self.accept(group);
+        }
+        Ok(group)
+    }
+
+    /// The first group beyond the end that belongs to the log, be there a gap before it or not.
+    pub(crate) fn find_next<D: Disk>(
+        &mut self,
+        disk: &mut D,
+    ) -> Result<Option<GroupHeader>, OpenError> {
+        let (epoch, newest, found_before) = (self.epoch, self.geometry.epoch, self.found_before);
+        self.find(disk, &mut Gap::default(), |header| {
+            header.epoch >= epoch && (header.epoch >= newest || header.sequence <= found_before)
+        })
+    }
+
+    /// Moves to `pos` as if the log ended there and nothing were known of what is before.
+    pub(crate) fn seek(&mut self, pos: LogPos) {
+        self.end = pos;
+    }
+
+    /// Goes on at `header` as if the groups before it had been there.
+    pub(crate) fn resume(&mut self, header: &GroupHeader) {
+        self.end = header.position;
+        self.sequence = header.sequence.saturating_sub(1);
+        self.epoch = header.epoch;
+    }
+
+    /// Takes groups of all lives from now on: the superblock does not say which count.
+    pub(crate) fn doubt_superblock(&mut self) {
+        self.geometry.epoch = u32::MAX;
+        self.found_before = u64::MAX;
     }
 }
 
-/// Whether the entries verify, are of the header's life (sectors of two lives can make up a group
-/// that nobody wrote), and fill the group exactly.
-fn is_intact(bytes: &[u8], header: &GroupHeader) -> bool {
-    let mut at = GROUP_HEADER_BYTES as usize;
-    for _ in 0..header.entries {
-        let Some(rest) = bytes.get(at..) else { return false };
-        let Some(entry) = EntryHeader::decode(rest) else { return false };
-        let here = Handle::new(header.shard as u8, header.position.plus(at as u64));
-        let Some(batch) = entry.batch_of(rest) else { return false };
-        let same_life = |batch: BatchRef<'_>| batch.leader_epoch() == header.epoch;
-        if entry.handle != here || !BatchRef::parse(batch, u32::MAX).is_ok_and(same_life) {
-            return false;
-        }
-        at += entry.entry_bytes() as usize;
+/// A life is in the superblock before its first group: a group of a later one proves that the
+/// newest slot is damaged.
+fn check_life(geometry: &Geometry, header: &GroupHeader) -> Result<(), OpenError> {
+    if header.epoch > geometry.epoch {
+        let what = "a group is of a later life than the superblock";
+        return Err(OpenError::Damaged { at: header.position, what });
     }
-    at == header.length_bytes as usize
+    Ok(())
 }
 
-/// The entries of a group that [`is_intact`].
-fn entries<'b>(bytes: &'b [u8], group: &GroupHeader) -> impl Iterator<Item = Found<'b>> {
-    let GroupHeader { position, sequence, epoch, .. } = *group;
-    let mut at = GROUP_HEADER_BYTES as usize;
-    std::iter::from_fn(move || {
-        let rest = bytes.get(at..)?;
-        let header = EntryHeader::decode(rest)?;
-        let batch = header.batch_of(rest)?;
-        let records = BatchRef::parse_unverified(batch).ok()?.record_count();
-        let pos = position.plus(at as u64);
-        at += header.entry_bytes() as usize;
-        Some(Found { header, batch, records, pos, sequence, epoch })
-    })
+/// Where group headers may start in `piece`, which starts where one may: at multiples of 8.
+fn headers_in(piece: &Slice) -> impl Iterator<Item = u64> {
+    let words = piece.chunks_exact(ENTRY_ALIGN as usize).enumerate();
+    let hits = words.filter(|(_, word)| word.first_chunk() == Some(b"UGR1"));
+    hits.map(|(at, _)| at as u64 * u64::from(ENTRY_ALIGN))
 }
