@@ -120,7 +120,8 @@ fn segments<D: Disk, V: Visitor>(
     visitor: &mut V,
 ) -> Result<(), OpenError> {
     let geometry = geometry(expected, opened.superblock.as_ref());
-    let mut next = 0;
+    // Retention takes segments from the front; a checkpoint must stand for them.
+    let mut next = segment_numbers(names).next().unwrap_or(0);
     for number in segment_numbers(names) {
         let at = LogPos(number.saturating_mul(expected.segment_bytes));
         if number > next {
