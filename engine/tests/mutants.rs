@@ -32,6 +32,7 @@ const GROUP: &str = "src/log/recover/group.rs";
 const SEGMENTS: &str = "src/log/segments.rs";
 const SUCCESSOR: &str = "src/log/successor.rs";
 const FILL: &str = "src/log/fill.rs";
+const OPEN: &str = "src/shard/open.rs";
 const SHARD: &str = "src/shard/mod.rs";
 const REPEAT: &str = "src/shard/repeat.rs";
 const SEQUENCES: &str = "src/shard/sequences.rs";
@@ -359,7 +360,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "sequences-do-not-survive",
-        edits: &[(SHARD, "                    sequences.recovered(found);\n", "")],
+        edits: &[(OPEN, "                self.sequences.recovered(found);\n", "")],
     },
     Mutant {
         name: "producer-ids-begin-again",

@@ -8,6 +8,7 @@ use super::*;
 use crate::batch::{BatchBuilder, NewRecord};
 use crate::io::sim::{Config, CrashPolicy, Latency, SimEnv, Span};
 use crate::io::{Disk, FileName};
+use crate::log::recover::{OpenError, OpenOptions};
 
 const SEGMENT_BYTES: u64 = 256 << 10;
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::batch::{NewRecord, append_single};
 use crate::io::sim::{Config, SimEnv};
 use crate::io::{Disk, Env, FileName};
+use crate::log::recover::OpenOptions;
 use crate::log::writer::WriterOptions;
 
 pub(super) const QUEUE: u32 = 1;

@@ -1,0 +1,82 @@
+//! What a shard counts, for whoever looks after it.
+
+use super::Shard;
+use crate::io::Env;
+
+/// What a shard has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Batches and records appended, and their bytes.
+    pub batches: u64,
+    /// Records in those batches.
+    pub records: u64,
+    /// Bytes of those batches.
+    pub batch_bytes: u64,
+    /// Fetches answered with entries, and the bytes of the entries.
+    pub fetches: u64,
+    /// Bytes of entries given to fetches.
+    pub fetched_bytes: u64,
+    /// Cold reads submitted and their bytes.
+    pub cold_reads: u64,
+    /// Bytes read from the device for fetches.
+    pub cold_bytes: u64,
+    /// Batches of idempotent producers that came again and were not stored again.
+    pub repeated_batches: u64,
+    /// Idempotent producers remembered now, once per queue.
+    pub producers: u64,
+    /// Offset commits appended (each of any number of offsets).
+    pub offset_commits: u64,
+    /// Consumer groups with offsets here now.
+    pub consumer_groups: u64,
+    /// Memory that committed offsets take now, in bytes.
+    pub offset_bytes: u64,
+    /// Groups written to the device.
+    pub groups: u64,
+    /// Bytes of those writes.
+    pub group_bytes: u64,
+    /// Bytes of padding at the ends of groups.
+    pub padding_bytes: u64,
+    /// Bytes written to make space written, ahead of the append point.
+    pub prefilled_bytes: u64,
+    /// Bytes appended to space that was not written before.
+    pub unwritten_bytes: u64,
+    /// Fetches parked now.
+    pub parked: u64,
+    /// Requests waiting for the device now.
+    pub waiting: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Segments that retention took out of the log and used again.
+    pub recycled_segments: u64,
+    /// Segments that retention took out of the log and removed.
+    pub removed_segments: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+}
+
+impl<E: Env> Shard<E> {
+    /// Counters, as of now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (groups, group_bytes, padding_bytes) = self.log.counters();
+        let (unwritten_bytes, prefilled_bytes) = self.log.segments().counters();
+        let (recycled_segments, removed_segments) = self.log.segments().trimmed();
+        Counters {
+            producers: self.sequences.len() as u64,
+            consumer_groups: self.offsets.group_count() as u64,
+            offset_bytes: self.offsets.bytes() as u64,
+            groups,
+            group_bytes,
+            padding_bytes,
+            unwritten_bytes,
+            prefilled_bytes,
+            parked: self.parked.len() as u64,
+            waiting: (self.written_waiters.len() + self.durable_waiters.len()) as u64,
+            segments: self.log.segments().count() as u64,
+            recycled_segments,
+            removed_segments,
+            checkpoints: self.checkpoints.written(),
+            ..self.counters
+        }
+    }
+}
