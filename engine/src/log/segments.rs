@@ -200,13 +200,20 @@ impl Segments {
     /// Why the successor is not in place, if preparing it failed; also while it is tried again.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
-        self.successor.failure()
+        let spare = self.trim.failure().filter(|_| self.waits_for_spare());
+        self.successor.failure().or(spare)
     }
 
     /// Since when an operation is in flight that a refused batch has to wait for.
     #[must_use]
     pub fn awaited_since(&self) -> Option<Nanos> {
-        self.successor.busy_since().filter(|_| self.roll_waits)
+        let spare = self.trim.busy_since().filter(|_| self.waits_for_spare());
+        self.successor.busy_since().or(spare).filter(|_| self.roll_waits)
+    }
+
+    /// The successor's spare is just being taken out of the log.
+    fn waits_for_spare(&self) -> bool {
+        self.trim.is_making(self.successor.number())
     }
 
     /// From now on nothing is submitted, and what is in flight ends unheeded: the log takes no more
@@ -307,7 +314,7 @@ impl Segments {
     /// The part of [`Segments::step`] that the log cannot do without.
     pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         let due = self.used_share(append) >= SUCCESSOR_FROM && !self.halted;
-        if due && !self.trim.is_making(self.successor.number()) {
+        if due && !self.waits_for_spare() {
             if let Some(filled) = self.trim.filled(self.successor.number()) {
                 self.successor.make_from(filled);
             }
