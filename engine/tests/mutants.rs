@@ -300,7 +300,11 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-stuck-successor-poisons-though-nobody-needs-it",
-        edits: &[(SEGMENTS, ".busy_since().filter(|_| self.roll_waits)", ".busy_since()")],
+        edits: &[(SEGMENTS, ".or(spare).filter(|_| self.roll_waits)", ".or(spare)")],
+    },
+    Mutant {
+        name: "a-spare-on-its-way-is-waited-for-for-ever",
+        edits: &[(SEGMENTS, "busy_since().or(spare).filter(", "busy_since().filter(")],
     },
     Mutant {
         name: "background-work-goes-on-after-poison",

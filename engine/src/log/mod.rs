@@ -13,6 +13,7 @@ mod append;
 pub mod commit;
 pub mod entry_format;
 mod fill;
+mod geometry;
 pub mod group_format;
 pub mod position;
 pub mod recover;

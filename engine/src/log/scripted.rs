@@ -16,6 +16,7 @@ pub(super) enum Asked {
     Zero { file: FileId, offset: u64, len: u32 },
     Sync { file: FileId },
     Rename { from: FileName, to: FileName },
+    Remove { name: FileName },
     SyncDir,
     Close { file: FileId },
 }
@@ -74,6 +75,7 @@ impl Disk for Scripted {
             DiskOp::Zero { file, offset, len } => Asked::Zero { file, offset, len },
             DiskOp::Sync { file } => Asked::Sync { file },
             DiskOp::Rename { from, to } => Asked::Rename { from, to },
+            DiskOp::Remove { name } => Asked::Remove { name },
             DiskOp::SyncDir => Asked::SyncDir,
             DiskOp::Close { file } => Asked::Close { file },
             op => panic!("{op:?} is none of this folder's"),

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::fill::Fill;
+pub use super::geometry::Geometry;
 use super::position::LogPos;
 use super::segment_format::SegmentHeader;
 use super::successor::Successor;
@@ -24,59 +25,6 @@ const SUCCESSOR_FROM: f64 = 0.125;
 /// ... and filled, in proportion, between these two.
 const FILL_FROM: f64 = 0.25;
 const FILL_TO: f64 = 0.75;
-
-/// What all segments of a log share.
-#[derive(Clone, Copy, Debug)]
-pub struct Geometry {
-    /// Length of every segment in bytes.
-    pub segment_bytes: u64,
-    /// The shard the log belongs to.
-    pub shard: u16,
-    /// Id of the data directory.
-    pub node: [u8; 16],
-    /// Life of the log.
-    pub epoch: u32,
-}
-
-impl Geometry {
-    /// The segment that holds `pos`.
-    #[must_use]
-    pub const fn number(&self, pos: LogPos) -> u64 {
-        pos.0 / self.segment_bytes
-    }
-
-    /// The segment of an end position: a group that fills its segment ends where the next begins.
-    #[must_use]
-    pub const fn number_before(&self, end: LogPos) -> u64 {
-        self.number(LogPos(end.0.saturating_sub(1)))
-    }
-
-    /// Offset of `pos` in its segment's file.
-    #[must_use]
-    pub const fn offset(&self, pos: LogPos) -> u64 {
-        pos.0 % self.segment_bytes
-    }
-
-    /// Where the first group of segment `number` starts.
-    #[must_use]
-    pub const fn first_group(&self, number: u64) -> LogPos {
-        LogPos(number * self.segment_bytes + BLOCK_BYTES as u64)
-    }
-
-    /// The first block of segment `number`.
-    #[must_use]
-    pub fn header(&self, number: u64, sequence: u64, prefilled_bytes: u64) -> SegmentHeader {
-        SegmentHeader {
-            number,
-            segment_bytes: self.segment_bytes,
-            sequence,
-            prefilled_bytes,
-            epoch: self.epoch,
-            shard: self.shard,
-            node: self.node,
-        }
-    }
-}
 
 /// The files of one log.
 #[derive(Debug)]
@@ -200,13 +148,20 @@ impl Segments {
     /// Why the successor is not in place, if preparing it failed; also while it is tried again.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
-        self.successor.failure()
+        let spare = self.trim.failure().filter(|_| self.waits_for_spare());
+        self.successor.failure().or(spare)
     }
 
     /// Since when an operation is in flight that a refused batch has to wait for.
     #[must_use]
     pub fn awaited_since(&self) -> Option<Nanos> {
-        self.successor.busy_since().filter(|_| self.roll_waits)
+        let spare = self.trim.busy_since().filter(|_| self.waits_for_spare());
+        self.successor.busy_since().or(spare).filter(|_| self.roll_waits)
+    }
+
+    /// The successor's spare is just being taken out of the log.
+    fn waits_for_spare(&self) -> bool {
+        self.trim.is_making(self.successor.number())
     }
 
     /// From now on nothing is submitted, and what is in flight ends unheeded: the log takes no more
@@ -307,7 +262,7 @@ impl Segments {
     /// The part of [`Segments::step`] that the log cannot do without.
     pub fn step_successor<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         let due = self.used_share(append) >= SUCCESSOR_FROM && !self.halted;
-        if due && !self.trim.is_making(self.successor.number()) {
+        if due && !self.waits_for_spare() {
             if let Some(filled) = self.trim.filled(self.successor.number()) {
                 self.successor.make_from(filled);
             }

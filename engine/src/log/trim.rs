@@ -14,6 +14,8 @@ use crate::io::{Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
 /// How long trimming rests after a failure.
 const RETRY_NANOS: u64 = 250_000_000;
 
+const EBUSY: Errno = Errno(16);
+
 /// A spare that was a segment: the next one of this number is made from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recycled {
@@ -27,7 +29,7 @@ enum State {
     Idle,
     Moving { op: OpId },
     SyncingDir { op: OpId },
-    Failed { at: Nanos, moved: bool },
+    Failed { at: Nanos, moved: bool, errno: Errno },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,8 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Trim {
     state: State,
+    /// When the operation in flight, or the last one, was submitted.
+    submitted: Nanos,
     job: Option<Job>,
     /// A spare that waits to be used.
     waiting: Option<Recycled>,
@@ -51,7 +55,8 @@ pub(super) struct Trim {
 
 impl Trim {
     pub(super) fn new() -> Self {
-        Self { state: State::Idle, job: None, waiting: None, recycled: 0, removed: 0 }
+        let (state, submitted) = (State::Idle, Nanos(0));
+        Self { state, submitted, job: None, waiting: None, recycled: 0, removed: 0 }
     }
 
     /// Whether a segment is on its way out.
@@ -68,6 +73,20 @@ impl Trim {
     pub(super) fn is_making(&self, number: u64) -> bool {
         let recycled = self.job.and_then(|job| job.recycled);
         recycled.is_some_and(|recycled| recycled.number == number)
+    }
+
+    /// Since when an operation is in flight.
+    pub(super) fn busy_since(&self) -> Option<Nanos> {
+        matches!(self.state, State::Moving { .. } | State::SyncingDir { .. })
+            .then_some(self.submitted)
+    }
+
+    /// Why the last operation failed, until it has succeeded.
+    pub(super) fn failure(&self) -> Option<Errno> {
+        match self.state {
+            State::Failed { errno, .. } => Some(errno),
+            _ => None,
+        }
     }
 
     /// How much of the spare of this number is written space, in bytes; none of one that was never
@@ -102,16 +121,18 @@ impl Trim {
             Some(recycled) => DiskOp::Rename { from, to: FileName::Spare(recycled.number) },
             None => DiskOp::Remove { name: from },
         };
+        self.submitted = now;
         self.state = match disk.submit(op) {
             Ok(op) => State::Moving { op },
-            Err(_) => State::Failed { at: now, moved: false },
+            Err(_) => State::Failed { at: now, moved: false, errno: EBUSY },
         };
     }
 
     fn submit_sync<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        self.submitted = now;
         self.state = match disk.submit(DiskOp::SyncDir) {
             Ok(op) => State::SyncingDir { op },
-            Err(_) => State::Failed { at: now, moved: true },
+            Err(_) => State::Failed { at: now, moved: true, errno: EBUSY },
         };
     }
 
@@ -161,10 +182,14 @@ impl Trim {
                 // Nothing useful can be done if it cannot be closed.
                 let _ = disk.submit(DiskOp::Close { file: job.file });
             }
-            (state, _) => {
+            (state, Err(errno)) => {
                 let moved = matches!(state, State::SyncingDir { .. });
-                self.state = State::Failed { at: now, moved };
+                self.state = State::Failed { at: now, moved, errno };
             }
+            (State::Idle | State::Failed { .. }, Ok(_)) => {}
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

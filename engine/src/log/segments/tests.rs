@@ -263,3 +263,47 @@ fn once_halted_nothing_is_submitted() {
         assert_eq!(scene.segments.wake_at(), None, "{result}");
     }
 }
+
+/// The oldest of two segments is on its way out, and the log has come to need its spare.
+fn waiting_for_a_spare() -> (Scene, OpId) {
+    let mut scene = Scene::with([(6, FIRST, SEGMENT_BYTES), (7, SECOND, SEGMENT_BYTES)]);
+    assert!(scene.segments.roll());
+    assert!(scene.segments.trim(&mut scene.disk, scene.now), "segment 6 goes");
+    let submitted = scene.now;
+    let (from, to) = (FileName::Segment(6), FileName::Spare(9));
+    let op = scene.disk.expect(Asked::Rename { from, to });
+    scene.step(share(1));
+    scene.make();
+    assert_eq!(scene.segments.awaited_since(), None, "segment 8 is made without it");
+    assert!(scene.segments.roll());
+    assert_eq!(scene.segments.awaited_since(), None, "nobody was refused");
+    assert!(!scene.segments.roll());
+    scene.step(share(1));
+    assert_eq!(scene.making(), None, "not before the spare is there");
+    assert_eq!(scene.segments.awaited_since(), Some(submitted));
+    (scene, op)
+}
+
+#[test]
+fn a_spare_on_its_way_is_awaited_when_it_is_needed() {
+    let (mut scene, op) = waiting_for_a_spare();
+    scene.end(op, Ok(Output::Done));
+    assert_eq!(scene.segments.awaited_since(), Some(scene.now));
+    let op = scene.op("the directory", |asked| *asked == Asked::SyncDir);
+    scene.end(op, Ok(Output::Done));
+    let (name, create) = (FileName::Spare(9), Some(SEGMENT_BYTES));
+    assert_eq!(scene.making().unwrap().1, Asked::Open { name, create });
+    assert_eq!(scene.segments.awaited_since(), Some(scene.now));
+    assert_eq!((scene.segments.oldest(), scene.segments.trimmed()), (7, (1, 0)));
+}
+
+#[test]
+fn why_a_spare_is_missing_is_told_when_it_is_needed() {
+    let (mut scene, op) = waiting_for_a_spare();
+    scene.end(op, Err(EIO));
+    assert_eq!(scene.segments.failure(), Some(EIO));
+    assert_eq!(scene.segments.awaited_since(), None, "resting is no stuck operation");
+    scene.now = scene.segments.wake_at().expect("it is tried again");
+    scene.step(share(1));
+    assert_eq!((scene.segments.failure(), scene.segments.awaited_since()), (None, Some(scene.now)));
+}

@@ -1,0 +1,141 @@
+//! Every edge of a segment's way out of the log, and every way an edge can fail.
+
+use super::super::scripted::{Asked, EIO, Scripted};
+use super::*;
+
+const FILE: FileId = FileId(5);
+const FILLED: u64 = 1 << 20;
+
+/// Segment 4 may become spare 9.
+const MOVE: Asked = Asked::Rename { from: FileName::Segment(4), to: FileName::Spare(9) };
+const REMOVE: Asked = Asked::Remove { name: FileName::Segment(4) };
+
+struct Scene {
+    disk: Scripted,
+    trim: Trim,
+    now: Nanos,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { disk: Scripted::new(), trim: Trim::new(), now: Nanos(1000) }
+    }
+
+    fn begin(&mut self) {
+        assert!(!self.trim.is_busy());
+        self.trim.begin(&mut self.disk, (4, FILE), (9, FILLED), self.now);
+        assert!(self.trim.is_busy());
+    }
+
+    fn end(&mut self, op: OpId, result: Result<Output, Errno>) {
+        assert!(self.trim.owns(op));
+        self.now = self.now.plus(10);
+        self.trim.on_completion(&mut self.disk, result, self.now);
+        assert!(!self.trim.owns(op));
+    }
+
+    fn step(&mut self) {
+        self.trim.step(&mut self.disk, self.now);
+    }
+
+    /// From the first operation, which is in flight, to the end.
+    fn finish(&mut self, moving: OpId) {
+        self.end(moving, Ok(Output::Done));
+        assert_eq!(self.trim.filled(9), None, "not before its name is durable");
+        let op = self.disk.expect(Asked::SyncDir);
+        self.end(op, Ok(Output::Done));
+        self.disk.expect(Asked::Close { file: FILE });
+        assert!(!self.trim.is_busy() && self.trim.busy_since().is_none());
+        assert_eq!((self.trim.wake_at(), self.trim.failure()), (None, None));
+    }
+}
+
+#[test]
+fn a_segment_becomes_a_spare_once_its_name_is_durable() {
+    let mut scene = Scene::new();
+    scene.begin();
+    let op = scene.disk.expect(MOVE);
+    assert_eq!(scene.trim.busy_since(), Some(scene.now));
+    assert!(scene.trim.is_making(9) && !scene.trim.is_making(8));
+    scene.finish(op);
+    assert!(!scene.trim.is_making(9));
+    assert_eq!((scene.trim.filled(9), scene.trim.filled(8)), (Some(FILLED), None));
+    assert_eq!(scene.trim.counters(), (1, 0));
+    scene.trim.made(8);
+    assert_eq!(scene.trim.filled(9), Some(FILLED), "it waits for its turn");
+    scene.trim.made(9);
+    assert_eq!(scene.trim.filled(9), None);
+}
+
+#[test]
+fn while_one_waits_the_next_is_removed() {
+    let mut scene = Scene::new();
+    scene.begin();
+    let op = scene.disk.expect(MOVE);
+    scene.finish(op);
+    scene.begin();
+    let op = scene.disk.expect(REMOVE);
+    assert!(!scene.trim.is_making(9), "nobody needs to wait for it");
+    scene.end(op, Ok(Output::Done));
+    let op = scene.disk.expect(Asked::SyncDir);
+    scene.end(op, Ok(Output::Done));
+    scene.disk.expect(Asked::Close { file: FILE });
+    assert_eq!((scene.trim.counters(), scene.trim.filled(9)), ((1, 1), Some(FILLED)));
+}
+
+#[test]
+fn a_failure_rests_and_starts_over_where_it_was() {
+    for moved in [false, true] {
+        let mut scene = Scene::new();
+        scene.begin();
+        let mut op = scene.disk.expect(MOVE);
+        let failing = if moved {
+            scene.end(op, Ok(Output::Done));
+            op = scene.disk.expect(Asked::SyncDir);
+            Asked::SyncDir
+        } else {
+            MOVE
+        };
+        for _ in 0..3 {
+            scene.end(op, Err(EIO));
+            assert_eq!((scene.trim.failure(), scene.trim.busy_since()), (Some(EIO), None));
+            assert!(scene.trim.is_busy() && scene.trim.is_making(9), "names get no gap");
+            let again = scene.now.plus(RETRY_NANOS);
+            assert_eq!(scene.trim.wake_at(), Some(again));
+            scene.now = Nanos(again.0 - 1);
+            scene.step();
+            scene.disk.expect_nothing();
+            scene.now = again;
+            scene.step();
+            op = scene.disk.expect(failing);
+            assert_eq!((scene.trim.failure(), scene.trim.busy_since()), (None, Some(again)));
+        }
+        if moved {
+            scene.end(op, Ok(Output::Done));
+            scene.disk.expect(Asked::Close { file: FILE });
+        } else {
+            scene.finish(op);
+        }
+        assert_eq!(scene.trim.counters(), (1, 0));
+    }
+}
+
+#[test]
+fn a_full_queue_is_a_failure() {
+    for moved in [false, true] {
+        let mut scene = Scene::new();
+        scene.disk.is_full = !moved;
+        scene.begin();
+        if moved {
+            let op = scene.disk.expect(MOVE);
+            scene.disk.is_full = true;
+            scene.end(op, Ok(Output::Done));
+        }
+        assert_eq!(scene.trim.failure(), Some(EBUSY));
+        scene.disk.expect_nothing();
+        scene.disk.is_full = false;
+        scene.now = scene.now.plus(RETRY_NANOS);
+        scene.step();
+        scene.disk.expect(if moved { Asked::SyncDir } else { MOVE });
+    }
+}
