@@ -1,8 +1,8 @@
 //! Retention: whole segments leave the log, oldest first, when they are too old or the log is too
 //! long.
 //!
-//! Reads top-down: [`Shard::expire`] (once per turn) -> `expired` -> a checkpoint, if none stands
-//! behind the segment -> [`Shard::trim`].
+//! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint, if none stands
+//! behind the segment -> `Shard::trim`.
 //!
 //! Invariants: a segment goes only when a durable checkpoint begins behind it (so everything in it
 //! is durable, and its state is known without it), when no read of it is in flight, and when no
@@ -90,7 +90,7 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// When [`Shard::expire`] has something to do though nothing happens.
+    /// When `Shard::expire` has something to do though nothing happens.
     pub(super) fn expire_at(&self, now: Nanos) -> Option<Nanos> {
         if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
             return None;
