@@ -2,6 +2,11 @@
 //! the reader panic. proptest prints the seed of a failure.
 #![allow(clippy::unwrap_used)]
 
+/// What the fuzz target checks, too.
+#[path = "../fuzz/properties/batch.rs"]
+mod any_batch;
+
+use any_batch::{BATCH_BYTES_MAX, check as read_everything};
 use engine::batch::{
     BatchBuilder, BatchError, BatchRef, HEADER_BYTES, NewRecord, RecordHeader, append_single,
     first_length,
@@ -11,7 +16,6 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const BATCH_BYTES_MAX: u32 = 1 << 20;
 const CRC_AT: usize = 17;
 const CRC_END: usize = 21;
 
@@ -64,32 +68,6 @@ fn build(records: &[Owned]) -> Vec<u8> {
         record.with(|record| builder.append(record)).unwrap();
     }
     builder.finish().unwrap().to_vec()
-}
-
-/// Uses every way to read; returns how many records could be read.
-fn read_everything(bytes: &[u8]) -> usize {
-    let _ = first_length(bytes);
-    let _ = BatchRef::parse(bytes, BATCH_BYTES_MAX);
-    let Ok(batch) = BatchRef::parse_unverified(bytes) else { return 0 };
-    let sound = batch.validate_deep().is_ok();
-    let mut records = 0;
-    let mut failed = false;
-    for record in batch.records() {
-        assert!(!failed, "a record after an error");
-        let Ok(record) = record else {
-            failed = true;
-            continue;
-        };
-        let headers = record.headers.len();
-        assert_eq!(record.headers.count(), headers, "headers were checked with the record");
-        records += 1;
-    }
-    // Seven bytes are the smallest record, so no count makes the reader work beyond its input.
-    assert!(records <= bytes.len() / 7);
-    if sound && !batch.is_compressed() {
-        assert_eq!(records, batch.record_count() as usize);
-    }
-    records
 }
 
 fn fix_checksum(batch: &mut [u8]) {

@@ -13,6 +13,8 @@
 //!       16    n name      UTF-8
 //!     16+n 6*q queues     each: id (4), shard (2)
 //! ```
+//!
+//! The highest id is never given out: there is always a next one.
 
 use std::mem::size_of;
 
@@ -103,7 +105,11 @@ impl Change {
             CREATE => {
                 let (name, rest) = rest.split_at_checked(usize::from(head.name.get()))?;
                 let queues = <[RawQueue]>::ref_from_bytes(rest).ok()?;
-                if queues.len() != head.queues.get() as usize {
+                let used_up = queues.iter().any(|raw| raw.id.get() == u32::MAX);
+                if queues.len() != head.queues.get() as usize
+                    || used_up
+                    || head.topic.get() == u32::MAX
+                {
                     return None;
                 }
                 let queues = queues
@@ -149,6 +155,16 @@ mod tests {
         let delete = [1, 2, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(Change::Delete { id: 7 }.encode(), delete);
         assert_eq!(Change::decode(&delete), Some(Change::Delete { id: 7 }));
+    }
+
+    #[test]
+    fn an_id_without_a_next_one_is_refused() {
+        let bytes = create().encode();
+        for at in [4, 18, 24] {
+            let mut last = bytes.clone();
+            last[at..at + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+            assert_eq!(Change::decode(&last), None, "{at}");
+        }
     }
 
     #[test]

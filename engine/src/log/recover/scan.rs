@@ -146,15 +146,10 @@ impl<'a> Scan<'a> {
 
     /// The group at `pos` if it is the next one by its header, whatever its entries are.
     fn group_at<D: Disk>(&mut self, disk: &mut D, pos: LogPos) -> Result<Option<Group>, OpenError> {
-        let Some(head) = self.reader.bytes(disk, pos, GROUP_HEADER_BYTES)? else { return Ok(None) };
-        let Some(header) = GroupHeader::decode(&head) else { return Ok(None) };
+        let Some(header) = self.header_at(disk, pos)? else { return Ok(None) };
         // Where the log's beginning has left it, any number is the first.
         let begins = self.sequence == 0 && header.sequence > 0 && self.is_trimmed();
         let expected = (header.sequence == self.sequence + 1 || begins)
-            && header.position == pos
-            && header.shard == self.geometry.shard
-            // A group is built in one chunk of memory.
-            && header.length_bytes <= CHUNK_BYTES
             && header.epoch >= self.epoch
             && !self.is_leftover(&header);
         if !expected {
@@ -239,7 +234,7 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    /// An intact header of a group of this log at `pos`.
+    /// An intact header, at `pos`, of a group that may lie there in this log.
     fn header_at<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -247,7 +242,14 @@ impl<'a> Scan<'a> {
     ) -> Result<Option<GroupHeader>, OpenError> {
         let head = self.reader.bytes(disk, pos, GROUP_HEADER_BYTES)?;
         let header = head.and_then(|head| GroupHeader::decode(&head));
-        Ok(header.filter(|header| header.position == pos && header.shard == self.geometry.shard))
+        let left = self.geometry.segment_bytes - self.geometry.offset(pos);
+        Ok(header.filter(|header| {
+            header.position == pos
+                && header.shard == self.geometry.shard
+                // A group is built in one chunk of memory and lies in one segment.
+                && header.length_bytes <= CHUNK_BYTES
+                && u64::from(header.length_bytes) <= left
+        }))
     }
 
     /// The next group by its header, though its entries are not intact.

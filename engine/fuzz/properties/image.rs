@@ -1,0 +1,221 @@
+//! A shard's files with anything done to them: recovery and an audit end, with an answer, within
+//! their memory, and agree.
+//!
+//! The input is a list of steps of eight bytes, done to the files of a small log that two lives
+//! wrote. Steps can make checksums right again, so that lengths, counts and positions behind them
+//! are reached.
+
+use std::cell::LazyCell;
+
+use engine::audit::topics::Topics;
+use engine::audit::{Expected, verify};
+use engine::batch::{BatchRef, NewRecord, append_single};
+use engine::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
+use engine::io::{Disk, FileName};
+use engine::level::AckLevel;
+use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
+use engine::log::recover::{OpenError, OpenOptions, open};
+use engine::log::writer::{Append, AppendError, Log, WriterOptions};
+
+const SEGMENT_BYTES: u64 = 32 << 10;
+const ENOMEM: i32 = 12;
+
+/// Where something with a checksum lies: the file, its first byte, the offsets of its checksum and
+/// of what that covers.
+type Sum = (FileName, u64, u64, std::ops::Range<u64>);
+
+struct Base {
+    image: CrashImage,
+    sums: Vec<Sum>,
+    /// Bytes of each segment that are used.
+    used: Vec<u64>,
+}
+
+thread_local! {
+    static BASE: LazyCell<Base> = LazyCell::new(base);
+}
+
+fn options() -> OpenOptions {
+    let writer =
+        WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
+    OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer }
+}
+
+/// Two lives over two segments.
+fn base() -> Base {
+    let mut image = CrashImage::default();
+    let (mut offset, mut entries) = (0, Vec::new());
+    for _life in 0..2 {
+        let mut disk = SimDisk::from_image(&image, Config::default(), 1);
+        let mut log = open(&mut disk, &options(), |_| {}).expect("a sound log");
+        for group in 0..7 {
+            for entry in 0..2 {
+                entries.push(append(&mut log, &mut disk, offset, 500 + group * 300 + entry));
+                offset += 1;
+            }
+            settle(&mut log, &mut disk);
+        }
+        image = disk.crash(CrashPolicy::LoseAll);
+    }
+    let mut sums = vec![
+        (FileName::Superblock, 0, 4, 8..56),
+        (FileName::Superblock, 4096, 4, 8..56),
+        (FileName::Segment(0), 0, 4, 8..64),
+        (FileName::Segment(1), 0, 4, 8..64),
+    ];
+    let mut used = vec![0; 2];
+    for (pos, entry_bytes, batch_bytes) in entries {
+        let (segment, at) = ((pos / SEGMENT_BYTES) as usize, pos % SEGMENT_BYTES);
+        let name = FileName::Segment(segment as u64);
+        used[segment] = at + u64::from(entry_bytes);
+        let header = ENTRY_HEADER_BYTES as u64;
+        let covered = header + BATCH_UNCOVERED_BYTES as u64;
+        sums.push((name, at, 0, 4..covered));
+        sums.push((name, at + header, 17, BATCH_UNCOVERED_BYTES as u64..batch_bytes));
+        // The first entry of a group is behind the group's header.
+        if image.read(name, at - 64, 4).as_deref() == Some(b"UGR1") {
+            sums.push((name, at - 64, 4, 8..64));
+        }
+    }
+    assert!(used.iter().all(|used| *used > 0), "two segments are used");
+    Base { image, sums, used }
+}
+
+/// Position of the entry, its bytes, its batch's bytes.
+fn append(log: &mut Log, disk: &mut SimDisk, offset: u64, value_bytes: usize) -> (u64, u32, u64) {
+    let (mut bytes, value) = (Vec::new(), vec![0x42; value_bytes]);
+    let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+    append_single(&mut bytes, &record, 1 << 20).expect("a batch");
+    let batch = BatchRef::parse(&bytes, 1 << 20).expect("a batch");
+    let head = batch.stamped(offset, log.epoch());
+    loop {
+        let entry = Append {
+            kind: Kind::Data,
+            queue: 1,
+            base_offset: offset,
+            wall_ms: 0,
+            records: 1,
+            head: &head,
+            rest: batch.after_stamp(),
+            ack: AckLevel::Durable,
+            flush: AckLevel::Durable,
+        };
+        match log.append(disk, disk.clock().now(), &entry) {
+            Ok(appended) => return (appended.pos.0, appended.entry_bytes, bytes.len() as u64),
+            Err(AppendError::Busy) => settle(log, disk),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn settle(log: &mut Log, disk: &mut SimDisk) {
+    let mut out = Vec::new();
+    loop {
+        let now = disk.clock().now();
+        log.commit(disk, now);
+        disk.complete(&mut out);
+        for completion in out.drain(..) {
+            log.on_completion(disk, completion, now);
+        }
+        log.commit(disk, now);
+        if !disk.advance_to_next() {
+            return;
+        }
+    }
+}
+
+/// Does what `steps` say to the base.
+fn changed(base: &Base, steps: &[u8]) -> CrashImage {
+    let mut image = base.image.clone();
+    for step in steps.chunks_exact(8).take(64) {
+        let Ok([what, which, at0, at1, at2, at3, a, b]) = <[u8; 8]>::try_from(step) else { break };
+        let at = u32::from_be_bytes([at0, at1, at2, at3]);
+        let (name, first, sum_at, covered) = &base.sums[usize::from(which) % base.sums.len()];
+        let segment = u64::from(which) % 2;
+        let len = image.len(*name);
+        match what % 8 {
+            // Bytes of something that has a checksum ...
+            0 | 1 => {
+                let offset = first + u64::from(at) % covered.end;
+                let bytes = [a, b];
+                let bytes = &bytes[..usize::from(what % 2) + 1];
+                if len.is_some_and(|len| offset + bytes.len() as u64 <= len) {
+                    image.overwrite(*name, offset, bytes);
+                }
+            }
+            // ... which is right all the same.
+            2 => {
+                let bytes = image.read(
+                    *name,
+                    first + covered.start,
+                    (covered.end - covered.start) as usize,
+                );
+                if let Some(bytes) = bytes {
+                    let sum = crc32c::crc32c(&bytes).to_be_bytes();
+                    image.overwrite(*name, first + sum_at, &sum);
+                }
+            }
+            // Bytes anywhere, also behind the end.
+            3 => put(&mut image, FileName::Segment(segment), u64::from(at), &[a, b]),
+            // A stretch of the log at another place, or in place of it.
+            4 => {
+                let (from, to) = (u64::from(at) % base.used[segment as usize], u64::from(a) * 128);
+                let bytes = image.read(FileName::Segment(segment), from & !7, usize::from(b) * 8);
+                if let Some(bytes) = bytes {
+                    put(&mut image, FileName::Segment(u64::from(which / 2) % 2), to, &bytes);
+                }
+            }
+            // Zeros.
+            5 => {
+                let zeros = vec![0; usize::from(b) * 16];
+                put(&mut image, FileName::Segment(segment), u64::from(at), &zeros);
+            }
+            6 => match which % 4 {
+                0 => image.remove(*name),
+                1 => image.create(FileName::Segment(u64::from(at) << (a % 40)), SEGMENT_BYTES),
+                2 => image.create(*name, u64::from(at) % (2 * SEGMENT_BYTES)),
+                _ => image.create(FileName::Spare(u64::from(at)), SEGMENT_BYTES),
+            },
+            _ => {}
+        }
+    }
+    image
+}
+
+fn put(image: &mut CrashImage, name: FileName, offset: u64, bytes: &[u8]) {
+    let Some(room) = image.len(name).and_then(|len| len.checked_sub(bytes.len() as u64)) else {
+        return;
+    };
+    image.overwrite(name, offset % (room + 1), bytes);
+}
+
+/// Recovers and audits the log after `steps`.
+pub(crate) fn check(steps: &[u8]) {
+    BASE.with(|base| recover_and_audit(&changed(base, steps)));
+}
+
+fn recover_and_audit(image: &CrashImage) {
+    // A group is 2 MiB at most; whoever believes a length asks for more than this.
+    let config = Config { block_bytes_max: 12 << 20, ..Config::default() };
+    let expected = Expected { shard: 0, node: options().node, segment_bytes: SEGMENT_BYTES };
+    let mut disk = SimDisk::from_image(image, config, 1);
+    let (report, read) = verify(&mut disk, &expected, &mut Topics::default(), &mut |_| {});
+    assert!(read.is_ok(), "a disk without faults: {read:?}");
+    let mut found = 0;
+    let mut disk = SimDisk::from_image(image, config, 1);
+    let opened = open(&mut disk, &options(), |_| found += 1).map(drop);
+    // The queue of the base belongs to no topic, and nothing else is ever made up.
+    let damages = || report.damages.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let unknown = "no topic has this queue in this shard";
+    let is_clean = damages().iter().all(|damage| damage.ends_with(unknown));
+    match opened {
+        Ok(()) if is_clean => assert_eq!(found, report.entries, "{report:?}"),
+        // Padding, reserved bytes, the other slot: an audit sees more.
+        Ok(()) => {}
+        Err(OpenError::Io { errno, what }) => {
+            assert!(errno.0 != ENOMEM, "{what}: more memory than there can be");
+            assert!(!is_clean, "{what}: {errno}, and an audit finds nothing");
+        }
+        Err(error) => assert!(!is_clean, "{error}, and an audit finds nothing"),
+    }
+}

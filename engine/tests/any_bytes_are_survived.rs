@@ -1,0 +1,111 @@
+//! The properties that the fuzz targets check (`fuzz/`), in every test run, for random bytes and for
+//! their seeds.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../fuzz/properties/mod.rs"]
+mod properties;
+
+use std::fs;
+use std::path::Path;
+
+use properties::{batch, change, headers, image};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn arbitrary_headers(bytes in vec(any::<u8>(), 0..120)) {
+        headers::check(&bytes);
+    }
+
+    /// With the magics in place, so that the rest is looked at.
+    #[test]
+    fn arbitrary_fields(
+        mut bytes in vec(any::<u8>(), 61..120),
+        magic in prop::sample::select(vec![*b"USB1", *b"USG1", *b"UGR1"]),
+        entry in any::<bool>(),
+    ) {
+        bytes[..4].copy_from_slice(&magic);
+        // The superblock's version, or the entry's magic, version and kind.
+        bytes[8..12].copy_from_slice(&[0, 0, 0, 1]);
+        if entry {
+            bytes[4..8].copy_from_slice(&[0xE7, 1, 1, 0]);
+        }
+        headers::check(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_changes(
+        mut bytes in vec(any::<u8>(), 0..80),
+        head in (0_u8..3, 0_u8..4, 0_u8..5, 0_u8..4, 0_u32..8, 0_u16..20),
+    ) {
+        change::check(&bytes);
+        if bytes.len() >= 16 {
+            let (version, what, ack, flags, queues, name) = head;
+            bytes[..4].copy_from_slice(&[version, what, ack, flags]);
+            bytes[8..12].copy_from_slice(&queues.to_be_bytes());
+            bytes[12..16].copy_from_slice(&[(name >> 8) as u8, name as u8, 0, 0]);
+            change::check(&bytes);
+            // Exactly as long as it says.
+            bytes.truncate(16 + usize::from(name) + 6 * queues as usize);
+            bytes.iter_mut().skip(16).take(usize::from(name)).for_each(|byte| *byte &= 0x7F);
+            change::check(&bytes);
+        }
+    }
+
+    #[test]
+    fn arbitrary_batches(bytes in vec(any::<u8>(), 0..300)) {
+        batch::check(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_steps_over_a_log(steps in vec((0_u8..8, any::<[u8; 7]>()), 0..8)) {
+        let bytes: Vec<u8> =
+            steps.iter().flat_map(|(what, rest)| std::iter::once(what).chain(rest)).copied().collect();
+        image::check(&bytes);
+    }
+
+    /// One field changed behind a checksum that is right: lengths, counts, positions, epochs.
+    #[test]
+    fn believable_lies(which in any::<u8>(), at in 0_u8..64, bytes in any::<[u8; 2]>(), more in any::<bool>()) {
+        let [a, b] = bytes;
+        let change = [u8::from(more), which, 0, 0, 0, at, a, b];
+        let fix = [2, which, 0, 0, 0, 0, 0, 0];
+        image::check(&[change, fix].concat());
+    }
+}
+
+#[test]
+fn an_untouched_log_is_found_whole() {
+    image::check(&[]);
+}
+
+/// Every seed reaches what it is meant for.
+#[test]
+fn seeds_are_survived_and_mean_something() {
+    let seeds = |target: &str| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let mut files: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "{target} has seeds");
+        files.into_iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>()
+    };
+    for bytes in seeds("batch") {
+        assert!(batch::check(&bytes) > 0);
+        assert!(engine::batch::BatchRef::parse(&bytes, 1 << 20).is_ok());
+    }
+    for bytes in seeds("change") {
+        change::check(&bytes);
+        assert!(engine::broker::change_format::Change::decode(&bytes).is_some());
+    }
+    for bytes in seeds("headers") {
+        headers::check(&bytes);
+        let known = engine::log::superblock_format::Superblock::decode(&bytes).is_some()
+            || engine::log::segment_format::SegmentHeader::decode(&bytes).is_some()
+            || engine::log::group_format::GroupHeader::decode(&bytes).is_some()
+            || engine::log::entry_format::EntryHeader::decode(&bytes).is_some();
+        assert!(known);
+    }
+    seeds("image").iter().for_each(|bytes| image::check(bytes));
+}
