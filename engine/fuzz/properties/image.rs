@@ -16,6 +16,7 @@ use engine::level::AckLevel;
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
 use engine::log::recover::{OpenError, OpenOptions, open};
 use engine::log::writer::{Append, AppendError, Log, WriterOptions};
+use engine::shard::retention::Retention;
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 const ENOMEM: i32 = 12;
@@ -38,7 +39,8 @@ thread_local! {
 fn options() -> OpenOptions {
     let writer =
         WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
-    OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer }
+    let retention = Retention::default();
+    OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer, retention }
 }
 
 /// Two lives over two segments.
