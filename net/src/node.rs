@@ -54,11 +54,7 @@ impl NodeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], PORT_DEFAULT)),
             format: FormatOptions { shards: 1, segment_bytes: SEGMENT_BYTES_DEFAULT },
             reactor: ReactorConfig::default(),
-            writer: WriterOptions {
-                groups_inflight_max: GROUPS_INFLIGHT_MAX,
-                tail_continuation: true,
-                flush_deadline_ms: FLUSH_DEADLINE_MS,
-            },
+            writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
         }
     }

@@ -37,8 +37,7 @@ thread_local! {
 }
 
 fn options() -> OpenOptions {
-    let writer =
-        WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
+    let writer = WriterOptions::default();
     let retention = Retention::default();
     OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer, retention }
 }

@@ -9,8 +9,7 @@ use crate::shard::offsets::OffsetError;
 use crate::shard::retention::Retention;
 
 fn broker() -> Broker<SimEnv> {
-    let writer =
-        WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
+    let writer = WriterOptions::default();
     let options = OpenOptions {
         shard: 0,
         node: [1; 16],

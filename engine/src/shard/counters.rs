@@ -20,6 +20,8 @@ pub struct Counters {
     pub cold_reads: u64,
     /// Bytes read from the device for fetches.
     pub cold_bytes: u64,
+    /// Blocks of sealed segments' indexes read for fetches.
+    pub index_reads: u64,
     /// Batches of idempotent producers that came again and were not stored again.
     pub repeated_batches: u64,
     /// Idempotent producers remembered now, once per queue.
@@ -52,6 +54,10 @@ pub struct Counters {
     pub removed_segments: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Index files of sealed segments written.
+    pub sealed_segments: u64,
+    /// Memory that the indexes of sealed segments take now, in bytes.
+    pub index_bytes: u64,
 }
 
 impl<E: Env> Shard<E> {
@@ -76,6 +82,8 @@ impl<E: Env> Shard<E> {
             recycled_segments,
             removed_segments,
             checkpoints: self.checkpoints.written(),
+            sealed_segments: self.sealing.saved(),
+            index_bytes: self.sealing.indexes.bytes(),
             ..self.counters
         }
     }

@@ -7,6 +7,7 @@ use super::QueueRange;
 use super::checkpoint_format::Part;
 use super::lives::Lives;
 use crate::index::queue::QueueIndex;
+use crate::index::runs::{Run, Runs};
 use crate::level::AckLevel;
 use crate::log::position::LogPos;
 use crate::log::recover::Found;
@@ -14,6 +15,9 @@ use crate::log::recover::Found;
 /// One queue. Idle, it costs its own size and a slot of the table: well below 256 bytes.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// Where its records lie: in sealed segments ...
+    pub(super) runs: Runs,
+    /// ... and in recent ones.
     pub(super) index: QueueIndex,
     pub(super) lives: Lives,
     pub(super) start_offset: u64,
@@ -30,6 +34,7 @@ const _: () = assert!(size_of::<Queue>() <= 160, "an idle queue is small");
 impl Queue {
     fn new() -> Self {
         Self {
+            runs: Runs::default(),
             index: QueueIndex::default(),
             lives: Lives::default(),
             start_offset: 0,
@@ -47,7 +52,9 @@ impl Queue {
 
     /// The queue begins with the first record that is still in the log.
     fn begin_at_index(&mut self) {
-        self.start_offset = self.index.first_offset().unwrap_or(self.next_offset);
+        let sealed = self.runs.first().map(|run| run.base_offset);
+        let first = sealed.or_else(|| self.index.first_offset());
+        self.start_offset = first.unwrap_or(self.next_offset);
     }
 
     pub(super) fn range(&self) -> QueueRange {
@@ -121,12 +128,29 @@ impl Queues {
         ids
     }
 
-    /// Forgets what lies below `pos` in the log.
-    pub(super) fn drop_below(&mut self, pos: LogPos) {
+    /// Forgets what lies below segment `number`, which begins at `pos`.
+    pub(super) fn drop_below(&mut self, number: u64, pos: LogPos) {
         for queue in self.by_id.values_mut() {
-            queue.bytes = queue.bytes.saturating_sub(queue.index.drop_below(pos));
+            let bytes = queue.runs.drop_below(number) + queue.index.drop_below(pos);
+            queue.bytes = queue.bytes.saturating_sub(bytes);
             queue.begin_at_index();
         }
+    }
+
+    /// A segment that ends at `end` has an index from now on, in which the queue has this run: its
+    /// spans leave memory.
+    pub(super) fn publish(&mut self, id: u32, run: Run, end: LogPos) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            queue.runs.push(run);
+            queue.index.drop_below(end);
+        }
+    }
+
+    /// A run that the index of a sealed segment names, found at boot, in order of segments.
+    pub(super) fn recovered_run(&mut self, id: u32, run: Run) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.bytes += run.batch_bytes;
+        queue.runs.push(run);
     }
 
     /// What a queue is to a checkpoint.
@@ -143,20 +167,16 @@ impl Queues {
         queue.lives = Lives::restored(lives);
     }
 
-    /// An entry that the scan of the log found.
-    pub(super) fn recovered(&mut self, found: &Found<'_>) {
+    /// An entry that the scan of the log found; where the queue's span before it lies.
+    pub(super) fn recovered(&mut self, found: &Found<'_>) -> Option<LogPos> {
         let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::new);
         let base = found.header.base_offset;
-        queue.index.add(
-            found.sequence,
-            base,
-            found.pos,
-            (found.header.entry_bytes(), found.header.batch_bytes),
-            found.header.store_timestamp_ms,
-        );
+        let last = queue.index.last_pos();
+        queue.index.add_found(found);
         queue.index.show_all();
         queue.lives.note(found.epoch, base);
         queue.next_offset = base + u64::from(found.records);
         queue.bytes += u64::from(found.header.batch_bytes);
+        last
     }
 }

@@ -1,8 +1,8 @@
 //! Retention: whole segments leave the log, oldest first, when they are too old or the log is too
 //! long.
 //!
-//! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint, if none stands
-//! behind the segment -> `Shard::trim`.
+//! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint (`upkeep`), if none
+//! stands behind the segment -> `Shard::trim`.
 //!
 //! Invariants: a segment goes only when a durable checkpoint begins behind it (so everything in it
 //! is durable, and its state is known without it), when no read of it is in flight, and when no
@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use super::Shard;
 use super::checkpoint::PACE_NANOS;
 use crate::io::{Env, Nanos};
-use crate::log::position::LogPos;
 
 /// How long records are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,29 +49,11 @@ impl Expiry {
 }
 
 impl<E: Env> Shard<E> {
-    /// Whether the shard wants to write a checkpoint: [`Shard::checkpoint`] begins it.
-    #[must_use]
-    pub fn wants_checkpoint(&self) -> bool {
-        self.expiry.through.is_some_and(|through| !self.is_behind_checkpoint(through))
-            && !self.checkpoints.is_running()
-            && !self.stopping
-            && self.log.poison().is_none()
-    }
-
-    /// Begins to write the shard's state into its log. `topics` are the changes that make all
-    /// topics there are, and `ids` the ids that topics and queues get next; only the first shard
-    /// has them.
-    pub fn checkpoint(&mut self, topics: &[Vec<u8>], ids: (u32, u32), now: Nanos) {
-        // If the log is at its limit, the next turn tries again.
-        let _ = self.begin_checkpoint(topics, ids, now);
-    }
-
     /// Looks for what has expired, and takes it out step by step.
     pub(super) fn expire(&mut self, now: Nanos) {
-        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+        if !self.expiry.is_on() {
             return;
         }
-        self.step_checkpoint(now);
         let current = self.log.segments().current();
         let due = self.expiry.due_at.is_some_and(|at| now >= at);
         if due || self.expiry.checked != Some(current) {
@@ -92,12 +73,10 @@ impl<E: Env> Shard<E> {
 
     /// When `Shard::expire` has something to do though nothing happens.
     pub(super) fn expire_at(&self, now: Nanos) -> Option<Nanos> {
-        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+        if !self.expiry.is_on() {
             return None;
         }
-        let more = self.checkpoints.has_more()
-            || self.expiry.through.is_some()
-            || self.expiry.checked.is_none();
+        let more = self.expiry.through.is_some() || self.expiry.checked.is_none();
         if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at }
     }
 
@@ -132,22 +111,25 @@ impl<E: Env> Shard<E> {
 
     /// Whether the newest checkpoint begins behind a segment.
     fn is_behind_checkpoint(&self, number: u64) -> bool {
-        let behind = self.end_of(number);
+        let behind = self.end_of_segment(number);
         self.checkpoints.newest().is_some_and(|begin| begin >= behind)
-    }
-
-    fn end_of(&self, number: u64) -> LogPos {
-        LogPos((number + 1) * self.log.segments().geometry().segment_bytes)
     }
 
     /// Takes the oldest segment out, unless somebody is still reading it.
     fn trim(&mut self, now: Nanos) {
-        let end = self.end_of(self.log.segments().oldest());
-        if self.cold.reads_below(end) {
+        let oldest = self.log.segments().oldest();
+        let end = self.end_of_segment(oldest);
+        if self.cold.reads_below(end) || self.sealing.is_saving(oldest) {
             return;
         }
         if self.log.trim(self.env.disk(), now) {
-            self.queues.drop_below(end);
+            self.queues.drop_below(oldest + 1, end);
+            self.sealing.forget(oldest, self.env.disk());
         }
+    }
+
+    /// Whether segments wait for a checkpoint behind them.
+    pub(super) fn expiry_wants_checkpoint(&self) -> bool {
+        self.expiry.through.is_some_and(|through| !self.is_behind_checkpoint(through))
     }
 }

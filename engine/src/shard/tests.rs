@@ -17,11 +17,7 @@ pub(super) fn options(segment_bytes: u64) -> OpenOptions {
         shard: 0,
         node: [1; 16],
         segment_bytes,
-        writer: WriterOptions {
-            groups_inflight_max: 4,
-            tail_continuation: true,
-            flush_deadline_ms: 2000,
-        },
+        writer: WriterOptions { groups_inflight_max: 4, ..WriterOptions::default() },
         retention: Retention::default(),
     }
 }

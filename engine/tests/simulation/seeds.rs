@@ -1,7 +1,9 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
+use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
+use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 
 use crate::checks;
@@ -15,14 +17,16 @@ struct Setup {
     shards: usize,
     segment_bytes: u64,
     inflight_max: usize,
+    window_bytes: u64,
     retention: Retention,
     load: Load,
 }
 
 impl Setup {
     fn options(&self) -> OpenOptions {
-        let retention = self.retention;
-        OpenOptions { retention, ..options(self.segment_bytes, self.inflight_max) }
+        let options = options(self.segment_bytes, self.inflight_max);
+        let writer = WriterOptions { window_bytes: self.window_bytes, ..options.writer };
+        OpenOptions { writer, retention: self.retention, ..options }
     }
 }
 
@@ -58,11 +62,14 @@ fn setup(random: &mut Random) -> Setup {
         numbered: retention.bytes.is_none(),
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
+    // With a small window most of the log is cold, and read by way of its indexes.
+    let window_bytes = if random.below(3) > 0 { 0 } else { WINDOW_BYTES };
     Setup {
         config,
         shards,
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
+        window_bytes,
         retention,
         load,
     }

@@ -30,11 +30,7 @@ struct Door {
 
 impl Door {
     fn open() -> Self {
-        let writer = WriterOptions {
-            groups_inflight_max: 2,
-            tail_continuation: true,
-            flush_deadline_ms: 2000,
-        };
+        let writer = WriterOptions::default();
         let options = OpenOptions {
             shard: 0,
             node: [1; 16],
