@@ -103,7 +103,13 @@ async fn verify(client: &Client, promises: &Promises) {
 async fn make_topics(client: Client, round: usize, promises: Rc<RefCell<Promises>>) {
     for number in 0.. {
         let name = format!("made-{round}-{number}");
-        let topic = NewTopic { name: &name, queues: 1, ack: None, deep_validation: false };
+        let topic = NewTopic {
+            name: &name,
+            queues: 1,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        };
         match client.create_topic(&topic).await {
             Ok(_) => promises.borrow_mut().topics.push(name),
             Err(_) => return,
