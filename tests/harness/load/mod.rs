@@ -102,7 +102,13 @@ impl Witness {
 pub(crate) async fn create_topics(node: &Node) {
     let client = node.client().await;
     for (name, queues) in TOPICS.map(|name| (name, QUEUES)).into_iter().chain([(ONCE, SENDERS)]) {
-        let topic = NewTopic { name, queues, ack: None, deep_validation: false };
+        let topic = NewTopic {
+            name,
+            queues,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        };
         match client.create_topic(&topic).await {
             Ok(_) | Err(ClientError::Server { code: ErrorCode::TopicExists, .. }) => {}
             Err(error) => panic!("{name} cannot be made: {error}"),
