@@ -1,12 +1,12 @@
 //! Writing an index file in the background, one operation at a time.
 //!
-//! `Removing -> Creating -> Writing the body, piece by piece -> Syncing -> Writing the footer`; a
-//! failure rests and starts over.
+//! `Removing -> Creating -> Writing the body, piece by piece -> Syncing -> Writing the footer ->
+//! Syncing the directory`; a failure rests and starts over.
 //! Crash story: 1. the body is in the file, in part or wholly 2. crash before the footer 3. reopen
 //! finds no footer, and makes the index again from its segment. What an earlier life has left
 //! under the name is removed first, so that its footer cannot stand behind another body.
 //!
-//! Absent: durability of the file's name: a file that a power loss takes is made again.
+//! Absent: what happens without the file (it is made again).
 
 use super::image::Image;
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
@@ -25,6 +25,7 @@ enum State {
     Writing { file: FileId, offset: u64 },
     Syncing { file: FileId },
     Footer { file: FileId },
+    SyncingDir { file: FileId },
     Failed { at: Nanos },
 }
 
@@ -53,9 +54,10 @@ impl Save {
     /// Its file, if it is open.
     pub(crate) fn file(&self) -> Option<FileId> {
         match self.state {
-            State::Writing { file, .. } | State::Syncing { file } | State::Footer { file } => {
-                Some(file)
-            }
+            State::Writing { file, .. }
+            | State::Syncing { file }
+            | State::Footer { file }
+            | State::SyncingDir { file } => Some(file),
             State::Removing | State::Creating | State::Failed { .. } => None,
         }
     }
@@ -90,6 +92,7 @@ impl Save {
             State::Writing { file, offset } => piece(disk, image, file, offset),
             State::Syncing { file } => Some(DiskOp::Sync { file }),
             State::Footer { file } => footer(disk, image, file),
+            State::SyncingDir { .. } => Some(DiskOp::SyncDir),
         };
         match op.map(|op| disk.submit(op)) {
             Some(Ok(op)) => self.op = Some(op),
@@ -122,7 +125,8 @@ impl Save {
                 from(file, offset + u64::from(PIECE_BYTES), image)
             }
             (State::Syncing { file }, Ok(_)) => State::Footer { file },
-            (State::Footer { file }, Ok(_)) => return Some(file),
+            (State::Footer { file }, Ok(_)) => State::SyncingDir { file },
+            (State::SyncingDir { file }, Ok(_)) => return Some(file),
             (_, Ok(_) | Err(_)) => {
                 self.fail(disk, now);
                 return None;

@@ -236,6 +236,10 @@ impl<E: Env> Shard<E> {
     ) {
         let fetch = &waiting.fetch;
         match result {
+            // Its topic's limits may have let go of it meanwhile.
+            _ if self.queue_range(fetch.queue).is_some_and(|r| fetch.offset < r.start_offset) => {
+                self.retry_waiting(waiting, times.1, effects);
+            }
             Ok(Output::Read(block)) => {
                 let bytes = block.slice(0..block.published());
                 match collect(fetch, stretch, &bytes) {

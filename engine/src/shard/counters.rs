@@ -58,6 +58,8 @@ pub struct Counters {
     pub sealed_segments: u64,
     /// Memory that the indexes of sealed segments take now, in bytes.
     pub index_bytes: u64,
+    /// How often a queue's start was moved by its topic's limits.
+    pub moved_starts: u64,
 }
 
 impl<E: Env> Shard<E> {
@@ -84,6 +86,7 @@ impl<E: Env> Shard<E> {
             checkpoints: self.checkpoints.written(),
             sealed_segments: self.sealing.saved(),
             index_bytes: self.sealing.indexes.bytes(),
+            moved_starts: self.keep.moved(),
             ..self.counters
         }
     }

@@ -6,11 +6,12 @@ use std::hash::BuildHasherDefault;
 use super::QueueRange;
 use super::checkpoint_format::Part;
 use super::lives::Lives;
-use crate::index::queue::QueueIndex;
+use crate::index::queue::{Piece, QueueIndex};
 use crate::index::runs::{Run, Runs};
 use crate::level::AckLevel;
 use crate::log::position::LogPos;
 use crate::log::recover::Found;
+use crate::log::segments::Geometry;
 
 /// One queue. Idle, it costs its own size and a slot of the table: well below 256 bytes.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(super) struct Queue {
     pub(super) index: QueueIndex,
     pub(super) lives: Lives,
     pub(super) start_offset: u64,
+    /// What lies before this offset was let go by the topic's limits: so the log says, durably or
+    /// not yet.
+    pub(super) floor: u64,
     pub(super) next_offset: u64,
     pub(super) bytes: u64,
     pub(super) visibility: AckLevel,
@@ -38,6 +42,7 @@ impl Queue {
             index: QueueIndex::default(),
             lives: Lives::default(),
             start_offset: 0,
+            floor: 0,
             next_offset: 0,
             bytes: 0,
             visibility: AckLevel::Durable,
@@ -55,6 +60,31 @@ impl Queue {
         let sealed = self.runs.first().map(|run| run.base_offset);
         let first = sealed.or_else(|| self.index.first_offset());
         self.start_offset = first.unwrap_or(self.next_offset);
+    }
+
+    /// Lets go of what lies before the floor.
+    pub(super) fn begin_at_floor(&mut self) {
+        let gone = self.runs.drop_before(self.floor) + self.index.drop_before(self.floor);
+        self.bytes = self.bytes.saturating_sub(gone);
+        self.begin_at_index();
+    }
+
+    /// Whether it has a record below segment `number`, which begins at `pos`.
+    pub(super) fn has_below(&self, number: u64, pos: LogPos) -> bool {
+        self.runs.first().is_some_and(|run| run.number < number)
+            || self.index.first_pos().is_some_and(|first| first < pos)
+    }
+
+    /// What goes first of the records from offset `from` on, where a piece begins.
+    pub(super) fn oldest_piece(&self, from: u64, geometry: &Geometry) -> Option<Piece> {
+        let run = self.runs.holding(from).filter(|run| run.end_offset > from);
+        let sealed = run.map(|run| Piece {
+            pos: geometry.first_group(run.number),
+            store_timestamp_ms: run.newest_ms,
+            batch_bytes: run.batch_bytes,
+            end_offset: run.end_offset,
+        });
+        sealed.or_else(|| self.index.pieces(from, self.next_offset).next())
     }
 
     pub(super) fn range(&self) -> QueueRange {
@@ -108,7 +138,7 @@ impl Queues {
         queue.visibility = visibility;
         queue.deep = deep;
         queue.known = true;
-        queue.begin_at_index();
+        queue.begin_at_floor();
     }
 
     pub(super) fn drop(&mut self, id: u32) {
@@ -141,8 +171,12 @@ impl Queues {
     /// spans leave memory.
     pub(super) fn publish(&mut self, id: u32, run: Run, end: LogPos) {
         if let Some(queue) = self.by_id.get_mut(&id) {
-            queue.runs.push(run);
-            queue.index.drop_below(end);
+            // Some of it may have gone since the index was built.
+            let first = queue.index.first_offset();
+            let batch_bytes = queue.index.drop_below(end);
+            if let Some(base_offset) = first.filter(|first| *first < run.end_offset) {
+                queue.runs.push(Run { base_offset, batch_bytes, ..run });
+            }
         }
     }
 
@@ -151,6 +185,30 @@ impl Queues {
         let queue = self.by_id.entry(id).or_insert_with(Queue::new);
         queue.bytes += run.batch_bytes;
         queue.runs.push(run);
+    }
+
+    /// Where a queue begins by its topic's limits, to a checkpoint: also when the entry that says so
+    /// is still on its way, because it lies before the checkpoint and may go with what lies there.
+    pub(super) fn start_part(&self, id: u32) -> Option<Part<'static>> {
+        let start_offset = self.get(id)?.floor;
+        (start_offset > 0).then_some(Part::Start { queue: id, start_offset })
+    }
+
+    /// The log says where a queue begins.
+    pub(super) fn restore_start(&mut self, id: u32, start_offset: u64) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.floor = queue.floor.max(start_offset);
+    }
+
+    /// Whether a queue has a record below a segment, given with its beginning, apart from
+    /// `except`; the id of one.
+    pub(super) fn with_records_below(
+        &self,
+        (number, pos): (u64, LogPos),
+        except: Option<u32>,
+    ) -> Option<u32> {
+        let mut queues = self.by_id.iter().filter(|(id, _)| Some(**id) != except);
+        queues.find_map(|(id, queue)| queue.has_below(number, pos).then_some(*id))
     }
 
     /// What a queue is to a checkpoint.
