@@ -117,7 +117,8 @@ pub(crate) async fn create_topics(node: &Node) {
     let client = node.client().await;
     let plain = TOPICS.map(|(name, level)| (name, QUEUES, Some(level)));
     for (name, queues, ack) in plain.into_iter().chain([(ONCE, SENDERS, None)]) {
-        let topic = NewTopic { name, queues, ack, deep_validation: false };
+        let retention = Default::default();
+        let topic = NewTopic { name, queues, ack, deep_validation: false, retention };
         match client.create_topic(&topic).await {
             Ok(_) | Err(ClientError::Server { code: ErrorCode::TopicExists, .. }) => {}
             Err(error) => panic!("{name} cannot be made: {error}"),

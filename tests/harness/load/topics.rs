@@ -22,7 +22,13 @@ pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness
             promises.topics_made += 1;
             format!("made-{}", promises.topics_made)
         };
-        let topic = NewTopic { name: &name, queues: 1, ack: None, deep_validation: false };
+        let topic = NewTopic {
+            name: &name,
+            queues: 1,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        };
         if client.create_topic(&topic).await.is_err() {
             return;
         }
