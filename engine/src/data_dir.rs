@@ -2,12 +2,11 @@
 //!
 //! ```text
 //!   DIR/LOCK         locked (flock) while a node runs
-//!   DIR/FORMAT       TOML: format = 2, node, shards, segment_bytes
-//!   DIR/shard-000/   superblock, segment-*.log, spare-*.log
+//!   DIR/FORMAT       TOML: format = 3, node, shards, segment_bytes
+//!   DIR/shard-000/   superblock, segment-*.log, index-*.idx, spare-*.log
 //! ```
 //!
-//! Format 2 has offset commits in its logs, which a program of format 1 would take for the log's
-//! end; otherwise it is format 1, and a directory of that becomes one of 2 when it is opened.
+//! Formats 1 and 2 were never released, and are refused.
 //!
 //! Absent: anything inside a shard's directory.
 
@@ -22,7 +21,7 @@ use thiserror::Error;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 
 /// The format this program writes.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 
@@ -50,6 +49,14 @@ pub enum DirError {
     /// A newer program wrote it.
     #[error("{} has format {found}, this program reads up to {FORMAT_VERSION}; use a newer uringmq", dir.display())]
     Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A program from before the first release wrote it.
+    #[error("{} has format {found}, from before the first release; this program reads {FORMAT_VERSION} only: start with a new directory", dir.display())]
+    Older {
         /// The directory.
         dir: PathBuf,
         /// Its format.
@@ -144,13 +151,7 @@ impl DataDir {
         }
         let lock = lock(dir)?;
         let format = if format_path.exists() {
-            let format = read_format(dir, &format_path)?;
-            if format.format < FORMAT_VERSION {
-                let newer = FormatFile { format: FORMAT_VERSION, ..format };
-                write_format(dir, &format_path, newer)?
-            } else {
-                format
-            }
+            read_format(dir, &format_path)?
         } else {
             let format = FormatFile {
                 format: FORMAT_VERSION,
@@ -253,6 +254,9 @@ fn read_format(dir: &Path, path: &Path) -> Result<FormatFile, DirError> {
         Some(found) if found > FORMAT_VERSION => {
             return Err(DirError::Newer { dir: dir.to_owned(), found });
         }
+        Some(found) if found < FORMAT_VERSION => {
+            return Err(DirError::Older { dir: dir.to_owned(), found });
+        }
         Some(_) => {}
     }
     let format: FormatFile = table.try_into().map_err(|error| malformed(format!("{error}")))?;
@@ -303,17 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn an_older_format_is_brought_up_to_date() {
+    fn an_older_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DataDir::open(dir.path(), &OPTIONS).unwrap();
-        let node = first.node;
-        drop(first);
+        drop(DataDir::open(dir.path(), &OPTIONS).unwrap());
         let path = dir.path().join(FORMAT_FILE);
         let ours = fs::read_to_string(&path).unwrap();
-        fs::write(&path, ours.replace("format = 2", "format = 1")).unwrap();
-        let again = DataDir::open(dir.path(), &OPTIONS).unwrap();
-        assert_eq!((again.node, again.shards, again.segment_bytes), (node, 2, 4 << 20));
-        assert_eq!(fs::read_to_string(&path).unwrap(), ours);
+        fs::write(&path, ours.replace("format = 3", "format = 2")).unwrap();
+        let refused = DataDir::open(dir.path(), &OPTIONS);
+        assert!(matches!(refused, Err(DirError::Older { found: 2, .. })), "{refused:?}");
     }
 
     #[test]
@@ -322,11 +323,11 @@ mod tests {
         fs::write(dir.path().join("letter.txt"), "dear").unwrap();
         assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::Foreign { .. })));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
-        fs::write(dir.path().join(FORMAT_FILE), "format = 3\nwings = true\n").unwrap();
+        fs::write(dir.path().join(FORMAT_FILE), "format = 4\nwings = true\n").unwrap();
         let newer = DataDir::open(dir.path(), &OPTIONS);
-        assert!(matches!(newer, Err(DirError::Newer { found: 3, .. })));
+        assert!(matches!(newer, Err(DirError::Newer { found: 4, .. })));
         for bad in
-            ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
+            ["", "format = ", "format = 3\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
         {
             fs::write(dir.path().join(FORMAT_FILE), bad).unwrap();
             let refused = DataDir::open(dir.path(), &OPTIONS);

@@ -14,10 +14,7 @@ use engine::broker::Broker;
 use engine::data_dir::{DataDir, DirError, FormatOptions};
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
-use engine::limits::{
-    BLOCK_MEMORY_BYTES_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, RETENTION_AGE_MS,
-    SEGMENT_BYTES_DEFAULT,
-};
+use engine::limits::{BLOCK_MEMORY_BYTES_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT};
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;

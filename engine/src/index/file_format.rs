@@ -396,7 +396,7 @@ mod tests {
             store_timestamp_ms: 0x0102_0304_0506,
             len: 200,
             batch_bytes: 100,
-            alone: base_offset % 2 == 0,
+            alone: base_offset.is_multiple_of(2),
         }
     }
 

@@ -148,7 +148,9 @@ fn from(file: FileId, offset: u64, image: &Image) -> State {
 fn piece<D: Disk>(disk: &mut D, image: &Image, file: FileId, offset: u64) -> Option<DiskOp> {
     let len = (image.body_bytes() - offset).min(u64::from(PIECE_BYTES)) as u32;
     let mut block = disk.block(len)?;
-    image.body(offset, len, |bytes| drop(block.append(bytes)));
+    image.body(offset, len, |bytes| {
+        block.append(bytes);
+    });
     let data = block.device_slice(0..len);
     Some(DiskOp::Write { file, offset, data, durable: false, unwritten: true })
 }

@@ -79,12 +79,15 @@ fn blocks(run: &Run) -> Range<u32> {
     run.first / SPANS_PER_BLOCK..last / SPANS_PER_BLOCK + 1
 }
 
+/// A block that was read: segment, number, bytes.
+type Cached = ((u64, u32), Box<[u8]>);
+
 /// The indexes of all sealed segments of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     by_number: BTreeMap<u64, Index>,
     /// Blocks that were read, the newest last.
-    cache: VecDeque<((u64, u32), Box<[u8]>)>,
+    cache: VecDeque<Cached>,
 }
 
 impl Indexes {
