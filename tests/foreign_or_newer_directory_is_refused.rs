@@ -26,7 +26,7 @@ fn a_newer_format() {
     assert!(ours.contains("format = 3"), "{ours}");
     fs::write(&format, ours.replace("format = 3", "format = 4")).expect("a changed file");
     let errors = refused(&data);
-    assert!(errors.contains("format 3") && errors.contains("use a newer uringmq"), "{errors}");
+    assert!(errors.contains("format 4") && errors.contains("use a newer uringmq"), "{errors}");
 }
 
 #[test]
