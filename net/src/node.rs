@@ -18,7 +18,7 @@ use engine::limits::{
     SEGMENT_BYTES_DEFAULT,
 };
 use engine::log::recover::OpenOptions;
-use engine::log::writer::WriterOptions;
+use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
 use thiserror::Error;
 
@@ -56,6 +56,7 @@ impl NodeOptions {
             reactor: ReactorConfig::default(),
             writer: WriterOptions {
                 groups_inflight_max: GROUPS_INFLIGHT_MAX,
+                flush: Flush::default(),
                 tail_continuation: true,
                 flush_deadline_ms: FLUSH_DEADLINE_MS,
             },

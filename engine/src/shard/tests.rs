@@ -8,7 +8,7 @@ use crate::batch::{NewRecord, append_single};
 use crate::io::sim::{Config, SimEnv};
 use crate::io::{Disk, Env, FileName};
 use crate::log::recover::OpenOptions;
-use crate::log::writer::WriterOptions;
+use crate::log::writer::{Flush, WriterOptions};
 
 pub(super) const QUEUE: u32 = 1;
 
@@ -19,6 +19,7 @@ pub(super) fn options(segment_bytes: u64) -> OpenOptions {
         segment_bytes,
         writer: WriterOptions {
             groups_inflight_max: 4,
+            flush: Flush::Dsync,
             tail_continuation: true,
             flush_deadline_ms: 2000,
         },
