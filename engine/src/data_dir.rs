@@ -3,6 +3,7 @@
 //! ```text
 //!   DIR/LOCK         locked (flock) while a node runs
 //!   DIR/FORMAT       TOML: format = 2, node, shards, segment_bytes
+//!   DIR/device.toml  what `uringmq tune` measured: see `device`
 //!   DIR/shard-000/   superblock, segment-*.log, spare-*.log
 //! ```
 //!
@@ -19,6 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::device;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 
 /// The format this program writes.
@@ -129,19 +131,7 @@ impl DataDir {
         fs::create_dir_all(dir).map_err(io("creating", dir))?;
         let format_path = dir.join(FORMAT_FILE);
         // Looked at before the lock file is made, so that a refused directory stays as it was.
-        if format_path.exists() {
-            read_format(dir, &format_path)?;
-        } else {
-            let entries = fs::read_dir(dir).map_err(io("reading", dir))?;
-            let ours = [LOCK_FILE, "FORMAT.new"];
-            for entry in entries {
-                let entry = entry.map_err(io("reading", dir))?;
-                let name = entry.file_name();
-                if !ours.iter().any(|our| name == **our) && !is_shard(&name.to_string_lossy()) {
-                    return Err(DirError::Foreign { dir: dir.to_owned() });
-                }
-            }
-        }
+        refuse_foreign(dir)?;
         let lock = lock(dir)?;
         let format = if format_path.exists() {
             let format = read_format(dir, &format_path)?;
@@ -211,6 +201,39 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.dir
     }
+}
+
+/// A data directory, or one that may become one, that no node uses while this lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// `None` where no node was ever started: nothing is locked, and nothing is left behind.
+    _lock: Option<Flock<File>>,
+}
+
+/// Claims `dir`, which must exist; nothing in it is changed.
+///
+/// # Errors
+/// [`DirError`] when it is in use, not ours, of a newer format, or the file system fails.
+pub fn claim(dir: &Path) -> Result<Claim, DirError> {
+    refuse_foreign(dir)?;
+    let lock = dir.join(LOCK_FILE).exists().then(|| lock(dir)).transpose()?;
+    Ok(Claim { _lock: lock })
+}
+
+/// Refuses a directory that is not ours and not empty.
+fn refuse_foreign(dir: &Path) -> Result<(), DirError> {
+    let format_path = dir.join(FORMAT_FILE);
+    if format_path.exists() {
+        return read_format(dir, &format_path).map(drop);
+    }
+    let ours = [LOCK_FILE, "FORMAT.new", device::FILE_NAME, device::file::NEW_FILE_NAME];
+    for entry in fs::read_dir(dir).map_err(io("reading", dir))? {
+        let name = entry.map_err(io("reading", dir))?.file_name();
+        if !ours.iter().any(|our| name == **our) && !is_shard(&name.to_string_lossy()) {
+            return Err(DirError::Foreign { dir: dir.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn is_shard(name: &str) -> bool {
@@ -300,6 +323,31 @@ mod tests {
         let other = FormatOptions { shards: 7, segment_bytes: 8 << 20 };
         let second = DataDir::open(&path, &other).unwrap();
         assert_eq!((second.node, second.shards, second.segment_bytes), (node, 2, 4 << 20));
+    }
+
+    #[test]
+    fn a_claimed_directory_stays_as_it_is_and_is_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(claim(dir.path()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was added");
+        let open = DataDir::open(dir.path(), &OPTIONS).unwrap();
+        assert!(matches!(claim(dir.path()), Err(DirError::InUse { .. })));
+        drop(open);
+        let claimed = claim(dir.path()).unwrap();
+        assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::InUse { .. })));
+        drop(claimed);
+        let foreign = tempfile::tempdir().unwrap();
+        fs::write(foreign.path().join("letter.txt"), "dear").unwrap();
+        assert!(matches!(claim(foreign.path()), Err(DirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_tuned_directory_is_still_new() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [device::FILE_NAME, device::file::NEW_FILE_NAME] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        DataDir::open(dir.path(), &OPTIONS).unwrap();
     }
 
     #[test]

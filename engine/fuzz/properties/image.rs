@@ -13,6 +13,7 @@ use engine::batch::{BatchRef, NewRecord, append_single};
 use engine::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use engine::io::{Disk, FileName};
 use engine::level::AckLevel;
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
 use engine::log::recover::{OpenError, OpenOptions, open};
 use engine::log::writer::{Append, AppendError, Flush, Log, WriterOptions};
@@ -40,6 +41,7 @@ fn options() -> OpenOptions {
     let writer = WriterOptions {
         groups_inflight_max: 2,
         flush: Flush::Dsync,
+        prefill_step_bytes: PREFILL_STEP_BYTES,
         tail_continuation: true,
         flush_deadline_ms: 2000,
     };

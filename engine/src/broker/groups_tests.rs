@@ -4,6 +4,7 @@ use super::groups::{CommitAnswer, TopicOffset};
 use super::*;
 use crate::io::Disk;
 use crate::io::sim::{Clock, Config, SimEnv};
+use crate::limits::PREFILL_STEP_BYTES;
 use crate::log::writer::{Flush, WriterOptions};
 use crate::shard::offsets::OffsetError;
 use crate::shard::retention::Retention;
@@ -12,6 +13,7 @@ fn broker() -> Broker<SimEnv> {
     let writer = WriterOptions {
         groups_inflight_max: 2,
         flush: Flush::Dsync,
+        prefill_step_bytes: PREFILL_STEP_BYTES,
         tail_continuation: true,
         flush_deadline_ms: 2000,
     };

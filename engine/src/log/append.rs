@@ -15,6 +15,8 @@ pub struct WriterOptions {
     pub groups_inflight_max: usize,
     /// How groups become durable.
     pub flush: Flush,
+    /// Bytes made written space by one background operation, a multiple of the block.
+    pub prefill_step_bytes: u32,
     /// Continue in the last block when its write has completed.
     pub tail_continuation: bool,
     /// A device write that takes longer poisons the log, in milliseconds; so does an operation of

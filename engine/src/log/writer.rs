@@ -86,11 +86,12 @@ impl Log {
     #[must_use]
     pub fn new(
         options: WriterOptions,
-        segments: Segments,
+        mut segments: Segments,
         end: LogPos,
         sequence: u64,
         store_timestamp_ms: u64,
     ) -> Self {
+        segments.set_prefill_step(options.prefill_step_bytes);
         Self {
             options,
             segments,

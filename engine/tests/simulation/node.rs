@@ -8,6 +8,7 @@ use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
 use engine::io::{Disk, Env, Nanos};
 use engine::level::AckLevel;
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::{OpenError, OpenOptions};
 use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
@@ -52,6 +53,7 @@ pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOpt
         writer: WriterOptions {
             groups_inflight_max,
             flush: Flush::Dsync,
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,
             flush_deadline_ms: 2000,
         },

@@ -17,6 +17,7 @@ struct Setup {
     segment_bytes: u64,
     inflight_max: usize,
     flush: Flush,
+    prefill_step_bytes: u32,
     retention: Retention,
     load: Load,
 }
@@ -25,6 +26,7 @@ impl Setup {
     fn options(&self) -> OpenOptions {
         let mut options = options(self.segment_bytes, self.inflight_max);
         options.writer.flush = self.flush;
+        options.writer.prefill_step_bytes = self.prefill_step_bytes;
         OpenOptions { retention: self.retention, ..options }
     }
 }
@@ -66,6 +68,7 @@ fn setup(random: &mut Random) -> Setup {
         shards,
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
+        prefill_step_bytes: 4096 << random.below(9),
         flush: if random.below(3) == 0 { Flush::Fdatasync } else { Flush::Dsync },
         retention,
         load,

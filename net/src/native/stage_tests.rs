@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use engine::batch::{NewRecord, append_single};
 use engine::io::sim::{Config, SimEnv};
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::OpenOptions;
 use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
@@ -33,6 +34,7 @@ impl Door {
         let writer = WriterOptions {
             groups_inflight_max: 2,
             flush: Flush::Dsync,
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,
             flush_deadline_ms: 2000,
         };

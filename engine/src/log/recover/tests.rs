@@ -4,6 +4,7 @@ use super::*;
 use crate::batch::{BatchRef, NewRecord, append_single};
 use crate::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use crate::level::AckLevel;
+use crate::limits::PREFILL_STEP_BYTES;
 use crate::log::entry_format::{ENTRY_HEADER_BYTES, Kind};
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::position::Handle;
@@ -16,6 +17,7 @@ fn options(segment_bytes: u64) -> OpenOptions {
     let writer = WriterOptions {
         groups_inflight_max: 2,
         flush: Flush::Dsync,
+        prefill_step_bytes: PREFILL_STEP_BYTES,
         tail_continuation: true,
         flush_deadline_ms: 2000,
     };
