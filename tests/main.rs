@@ -21,6 +21,7 @@ mod kill_9_keeps_what_was_acknowledged;
 mod long_poll_wakes;
 mod one_way_and_levels;
 mod port_in_use_is_an_error;
+mod power_cut_keeps_what_was_durable;
 mod produce_then_consume;
 mod retention_bounds_the_log;
 mod second_node_on_the_directory_is_refused;

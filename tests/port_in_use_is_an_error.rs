@@ -10,6 +10,7 @@ fn the_second_one_is_told_and_the_first_one_goes_on() {
     let second = dir.path().join("second");
     let second = second.to_str().expect("a path");
     let errors = run_badly(&["serve", "--data", second, "--listen", &first.address], 3);
+    assert!(errors.contains("trying again"), "it says what it waits for: {errors}");
     assert!(errors.contains(&first.address) && errors.contains("in use"), "{errors}");
     crate::harness::run_well(&["ping", "--count", "1", "--server", &first.address]);
     first.stop();

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::broker::Broker;
 use engine::data_dir::{DataDir, DirError, FormatOptions};
@@ -23,10 +24,13 @@ use engine::shard::retention::Retention;
 use thiserror::Error;
 
 use crate::native::{Identity, Native};
-use crate::server::{Reactor, ReactorConfig, ReactorError, ReactorHandle, Waker, bind};
+use crate::server::{Reactor, ReactorConfig, ReactorError, ReactorHandle, Waker, bind_within};
 
 /// The port of the native protocol.
 pub const PORT_DEFAULT: u16 = 9440;
+
+/// How long a port that is in use is waited for.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a node is started.
 #[derive(Clone, Debug)]
@@ -100,7 +104,7 @@ impl Node {
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let dir = DataDir::open(&options.data, &options.format)?;
         let bind_error = |source| NodeError::Bind { address: options.listen, source };
-        let listener = bind(options.listen).map_err(bind_error)?;
+        let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let (writer, retention) = (options.writer, options.retention);
         let reactor = Reactor::spawn(options.reactor, listener, move |ring| {

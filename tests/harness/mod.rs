@@ -1,10 +1,13 @@
 //! Starts the real binary, talks to it, and leaves nothing behind.
 //!
 //! `node` (a node as a child process), `raw` (a socket and bytes), `verify` (is what was
-//! acknowledged there, once, in order, byte for byte?), `directory` (what a stopped node leaves).
+//! acknowledged there, once, in order, byte for byte?), `load` (a mixed load, and what it was
+//! promised), `power` (a device whose power can be cut), `directory` (what a stopped node leaves).
 
 pub(crate) mod directory;
+pub(crate) mod load;
 pub(crate) mod node;
+pub(crate) mod power;
 pub(crate) mod raw;
 pub(crate) mod verify;
 
@@ -40,4 +43,9 @@ pub(crate) fn run_badly(args: &[&str], code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
     errors
+}
+
+/// A number that whoever runs the tests has set.
+pub(crate) fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }

@@ -1,6 +1,6 @@
 //! A socket and bytes: for what no client library would ever send.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -30,17 +30,23 @@ impl Raw {
 
     /// Connects and says Hello.
     pub(crate) fn greeted(address: &str) -> Self {
-        let mut raw = Self::connect(address);
+        Self::try_greeted(address).expect("the node answers")
+    }
+
+    /// Connects and says Hello to a node that may die meanwhile.
+    pub(crate) fn try_greeted(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut raw = Self(stream);
         let hello = Hello {
             version_min: VERSION,
             version_max: VERSION,
             shard_wish: SHARD_ANY,
             client: "raw",
         };
-        raw.send(&frame(0, &Request::Hello(hello)));
-        let reply = raw.frame();
+        let reply = raw.call(&frame(0, &Request::Hello(hello)))?;
         assert!(matches!(decode_reply(&reply), Ok((_, Reply::Hello(_)))), "{reply:?}");
-        raw
+        Ok(raw)
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -49,12 +55,22 @@ impl Raw {
 
     /// The next reply frame.
     pub(crate) fn frame(&mut self) -> Vec<u8> {
+        self.try_frame().expect("a whole reply")
+    }
+
+    /// Sends a frame and waits for the reply of a node that may die meanwhile.
+    pub(crate) fn call(&mut self, frame: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.write_all(frame)?;
+        self.try_frame()
+    }
+
+    fn try_frame(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; 4];
-        self.0.read_exact(&mut bytes).expect("a reply");
+        self.0.read_exact(&mut bytes)?;
         let length = frame_length(&bytes, REPLY_BYTES_MAX).expect("a frame").expect("its length");
         bytes.resize(length, 0);
-        self.0.read_exact(bytes.get_mut(4..).expect("longer")).expect("the whole reply");
-        bytes
+        self.0.read_exact(bytes.get_mut(4..).expect("longer"))?;
+        Ok(bytes)
     }
 
     /// The next reply, which has to be an error.

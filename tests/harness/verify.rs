@@ -30,7 +30,7 @@ pub(crate) fn value(producer: usize, sequence: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// Who made a value, and its number.
-fn origin(value: &[u8]) -> (u64, u64) {
+pub(crate) fn origin(value: &[u8]) -> (u64, u64) {
     let text = std::str::from_utf8(value).expect("values are text");
     let mut parts = text.split('/').map(|part| part.parse().expect("a number"));
     (parts.next().expect("the producer"), parts.next().expect("the sequence"))

@@ -22,7 +22,7 @@ mod socket;
 mod waker;
 
 pub use config::{Limits, ReactorConfig, WaitMode};
-pub use listener::bind;
+pub use listener::{bind, bind_within};
 pub use outbox::Outbox;
 pub use reactor::{Reactor, ReactorError, ReactorHandle};
 pub use service::{ConnId, Flow, FrameLen, Service, Turn, TurnClock};
