@@ -7,11 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bench::tune::{FREE_BYTES_MIN, Settings, TuneError, choose, measure, sentences, table};
+use bench::tune::{FREE_BYTES_MIN, Findings, Settings, TuneError, measure, sentences, table};
 use clap::Args;
 use engine::data_dir::{DirError, claim};
 use engine::device::{Choices, DeviceFile, Evidence, FileError, Place};
@@ -24,7 +23,8 @@ use crate::stop::flag_on_signal;
 
 const SECONDS_DEFAULT: f64 = 30.0;
 const SECONDS_QUICK: f64 = 5.0;
-const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 3;
+const ROUNDS_QUICK: u32 = 2;
 
 /// Options of `tune`.
 ///
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// How long to measure, in seconds.
     #[arg(long, value_name = "S", default_value_t = SECONDS_DEFAULT, value_parser = seconds)]
     seconds: f64,
-    /// A rough look: 5 seconds, each thing measured once.
+    /// A rough look, in 5 seconds.
     #[arg(long, conflicts_with = "seconds")]
     quick: bool,
     /// Measure and say what was found; write no file.
@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Err(errno) => return exit::fail(exit::CANNOT_START, &errno),
     };
     match tune(options, &stop) {
-        Ok((found, file)) => match show(options, &found, file.as_deref()) {
+        Ok(found) => match show(options, &found) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(),
         },
@@ -104,49 +104,49 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn tune(
-    options: &Options,
-    stop: &Arc<AtomicBool>,
-) -> Result<(DeviceFile, Option<PathBuf>), Failure> {
+/// What was found, where, and the file it was written to.
+struct Tuned {
+    findings: Findings,
+    place: Place,
+    file: Option<PathBuf>,
+}
+
+fn tune(options: &Options, stop: &AtomicBool) -> Result<Tuned, Failure> {
     let dir = &options.dir;
     let made = Made::new(dir)?;
     let _claim = claim(dir)?;
     let place = Place::of(dir).ok_or_else(|| Failure::NoPlace { dir: dir.clone() })?;
     let seconds = if options.quick { SECONDS_QUICK } else { options.seconds };
-    let rounds = if options.quick { 1 } else { ROUNDS };
+    let rounds = if options.quick { ROUNDS_QUICK } else { ROUNDS };
     let budget = Duration::from_secs_f64(seconds);
     let settings = Settings { budget, rounds, quiet: options.json };
-    let evidence = measure(dir, &settings, stop)?;
-    let found = DeviceFile::new(choose(&evidence), place, evidence);
+    let findings = measure(dir, &settings, stop)?;
     if options.dry_run {
-        return Ok((found, None));
+        return Ok(Tuned { findings, place, file: None });
     }
-    let file = found.write(dir)?;
+    let Findings { choices, evidence, .. } = &findings;
+    let file = DeviceFile::new(*choices, place.clone(), evidence.clone()).write(dir)?;
     made.keep();
-    Ok((found, Some(file)))
+    Ok(Tuned { findings, place, file: Some(file) })
 }
 
-fn show(
-    options: &Options,
-    found: &DeviceFile,
-    file: Option<&Path>,
-) -> Result<(), crate::failure::Failure> {
-    let DeviceFile { choices, place, evidence, .. } = found;
+fn show(options: &Options, tuned: &Tuned) -> Result<(), crate::failure::Failure> {
+    let Tuned { findings, place, file } = tuned;
     if options.json {
-        let explanation = sentences(evidence, choices);
+        let explanation = sentences(findings);
+        let Findings { choices, evidence, .. } = findings;
+        let file = file.as_deref();
         return print_json(&Document { file, choices, place, evidence, explanation });
     }
     let end = match file {
-        Some(file) => {
-            let dir = options.dir.display();
-            format!(
-                "wrote {}; it counts when the node starts: uringmq serve --data {dir}",
-                file.display()
-            )
-        }
+        Some(file) => format!(
+            "wrote {}; it counts when the node starts: uringmq serve --data {}",
+            file.display(),
+            options.dir.display()
+        ),
         None => "dry run: nothing was written".to_owned(),
     };
-    print(&format!("{}\n{end}\n", table::text(evidence, choices, place)))
+    print(&format!("{}\n{end}\n", table::text(findings, place)))
 }
 
 /// Says why there is no file, and what to do about it.

@@ -1,7 +1,7 @@
 //! From figures to choices. Pure: the same figures, the same choices.
 //!
-//! Each choice stays with the default unless the figures clearly speak against it: they come from
-//! seconds of measuring on a machine that may have other things to do.
+//! Each choice stays with the default unless the figures of every single round clearly speak for the
+//! same other one: they come from seconds of measuring on a machine that may have other things to do.
 
 use engine::device::{Blocks, Choices, ColdFigure, ColdWay, Evidence, SpinFigure, WriteFigure};
 use engine::log::writer::Flush;
@@ -22,16 +22,59 @@ const PREFILL_STEP_KIB: std::ops::RangeInclusive<u32> = 64..=4096;
 /// Polling without yielding is only worth it where it hurts nobody ...
 const SPIN_P99: f64 = 1.25;
 
-/// What a node on this device is to do.
+/// What a node does that was told nothing.
+const DEFAULTS: Choices = Choices {
+    flush: Flush::Dsync,
+    groups_inflight_max: engine::limits::GROUPS_INFLIGHT_MAX as u32,
+    prefill_step_kib: engine::limits::PREFILL_STEP_BYTES >> 10,
+    yield_in_flight: true,
+};
+
+/// What a node on this device is to do, from the figures of each round; and what to say about the
+/// rounds that do not agree.
 #[must_use]
-pub fn choose(evidence: &Evidence) -> Choices {
-    let flush = flush(evidence);
-    let depth = depth(evidence, flush);
-    Choices {
+pub(super) fn choose(rounds: &[Evidence]) -> (Choices, Vec<String>) {
+    let mut notes = Vec::new();
+    let mut agreed = Agreed { rounds, notes: &mut notes };
+    let flush = agreed.on("how to flush", flush, DEFAULTS.flush);
+    let depth = |round: &Evidence| depth(round, flush);
+    let depth = agreed.on("how many groups to keep in flight", depth, DEFAULTS.groups_inflight_max);
+    let step = |round: &Evidence| prefill_step_kib(round, flush, depth);
+    let step = agreed.on("the prefill step in KiB", step, DEFAULTS.prefill_step_kib);
+    let yields = agreed.on("whether to yield", yields, DEFAULTS.yield_in_flight);
+    let choices = Choices {
         flush,
         groups_inflight_max: depth,
-        prefill_step_kib: prefill_step_kib(evidence, flush, depth),
-        yield_in_flight: yields(evidence),
+        prefill_step_kib: step,
+        yield_in_flight: yields,
+    };
+    (choices, notes)
+}
+
+struct Agreed<'a> {
+    rounds: &'a [Evidence],
+    notes: &'a mut Vec<String>,
+}
+
+impl Agreed<'_> {
+    /// What every round chooses, or the default.
+    fn on<T: Copy + PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        choose: impl Fn(&Evidence) -> T,
+        default: T,
+    ) -> T {
+        let each: Vec<T> = self.rounds.iter().map(choose).collect();
+        match each.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| other == first) => *first,
+            None => default,
+            Some(_) => {
+                self.notes.push(format!(
+                    "the rounds do not agree on {what} ({each:?}): the default, {default:?}, stays"
+                ));
+                default
+            }
+        }
     }
 }
 
@@ -92,13 +135,13 @@ fn depth(evidence: &Evidence, flush: Flush) -> u32 {
         // Shallower ones come first, and stay unless a deeper one is clearly better.
         if other.1 > best.1 * EQUAL { other } else { best }
     };
-    let default = engine::limits::GROUPS_INFLIGHT_MAX as u32;
-    scored.reduce(better).map_or(default, |(depth, _)| depth)
+    scored.reduce(better).map_or(DEFAULTS.groups_inflight_max, |(depth, _)| depth)
 }
 
 fn prefill_step_kib(evidence: &Evidence, flush: Flush, depth: u32) -> u32 {
-    let default = engine::limits::PREFILL_STEP_BYTES >> 10;
-    let Some(figure) = write(evidence, flush, (256, depth), None) else { return default };
+    let Some(figure) = write(evidence, flush, (256, depth), None) else {
+        return DEFAULTS.prefill_step_kib;
+    };
     let kib = (gb_per_s(figure) * 1e9 * PREFILL_S / 1024.0) as u32;
     // Rounded to the nearer power of two, so that a little noise does not halve it.
     let step = (kib.max(1) * 4 / 3).max(1);
@@ -141,8 +184,19 @@ pub(super) fn block_kib(evidence: &Evidence, flush: Flush, depth: u32) -> Option
     figures().filter(|f| gb_per_s(f) >= CLEARLY * most).min_by_key(|figure| figure.block_kib)
 }
 
-/// Extent sizes at which one way to send cold extents is clearly better, and which.
-pub(super) fn cold_winners(evidence: &Evidence) -> Vec<(u32, Option<ColdWay>)> {
+/// Extent sizes, and which way to send cold ones is clearly better in every round.
+pub(super) fn cold_winners(rounds: &[Evidence]) -> Vec<(u32, Option<ColdWay>)> {
+    let mut each = rounds.iter().map(winners);
+    let mut agreed = each.next().unwrap_or_default();
+    for round in each {
+        for ((_, winner), (_, other)) in agreed.iter_mut().zip(round) {
+            *winner = winner.filter(|winner| Some(*winner) == other);
+        }
+    }
+    agreed
+}
+
+fn winners(evidence: &Evidence) -> Vec<(u32, Option<ColdWay>)> {
     let of = |kib, way| {
         evidence.cold_reads.iter().find(move |cold| cold.extent_kib == kib && cold.way == way)
     };
@@ -171,131 +225,4 @@ fn beats(one: &ColdFigure, other: &ColdFigure) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::synthetic::Device;
-    use super::*;
-
-    fn chosen(device: &Device) -> (Flush, u32, u32, bool) {
-        let choices = choose(&device.evidence());
-        (
-            choices.flush,
-            choices.groups_inflight_max,
-            choices.prefill_step_kib,
-            choices.yield_in_flight,
-        )
-    }
-
-    #[test]
-    fn every_kind_of_device_gets_what_suits_it() {
-        use Flush::{Dsync, Fdatasync};
-        let reference = Device::default();
-        let cases = [
-            ("the reference device", reference.clone(), (Dsync, 2, 1024, true)),
-            (
-                // Parallel, in no need of flushes, its completions need no worker.
-                "NVMe with FUA",
-                Device {
-                    rates: [30e3, 60e3, 115e3, 200e3],
-                    lone_us: [33.0, 40.0],
-                    full_gb: [2.0, 3.6, 5.8, 6.0],
-                    spin_us: [33.0, 29.0],
-                    ..reference.clone()
-                },
-                (Dsync, 4, 2048, false),
-            ),
-            (
-                "a slow fdatasync",
-                Device { lone_us: [110.0, 1400.0], ..reference.clone() },
-                (Dsync, 2, 1024, true),
-            ),
-            (
-                "a slow FUA",
-                Device { lone_us: [900.0, 400.0], ..reference.clone() },
-                (Fdatasync, 2, 2048, true),
-            ),
-            (
-                "fdatasync a little faster: not worth leaving the default",
-                Device { lone_us: [110.0, 105.0], ..reference.clone() },
-                (Dsync, 2, 1024, true),
-            ),
-            (
-                "a depth that does not help",
-                Device {
-                    rates: [9e3; 4],
-                    full_gb: [0.4; 4],
-                    spin_us: [110.0, 110.0],
-                    ..reference.clone()
-                },
-                (Dsync, 1, 256, true),
-            ),
-            (
-                "a cloud disk that has to be asked for much at once",
-                Device {
-                    rates: [1e3, 2e3, 4e3, 8e3],
-                    lone_us: [1000.0, 1100.0],
-                    full_gb: [0.02, 0.04, 0.08, 0.12],
-                    ..reference
-                },
-                (Dsync, 8, 64, true),
-            ),
-        ];
-        for (name, device, wanted) in cases {
-            assert_eq!(chosen(&device), wanted, "{name}");
-        }
-    }
-
-    #[test]
-    fn without_figures_the_defaults_are_chosen() {
-        let choices = choose(&Evidence::default());
-        let defaults = Choices {
-            flush: Flush::Dsync,
-            groups_inflight_max: 2,
-            prefill_step_kib: 1024,
-            yield_in_flight: true,
-        };
-        assert_eq!(choices, defaults);
-    }
-
-    #[test]
-    fn one_cpu_that_suffers_is_enough_to_yield_on() {
-        let mut evidence = Device { spin_us: [100.0, 80.0], ..Device::default() }.evidence();
-        assert!(!choose(&evidence).yield_in_flight);
-        let worst = evidence.spins.last_mut().unwrap();
-        assert!(!worst.yields);
-        (worst.p50_us, worst.per_s) = (4000.0, 250.0);
-        assert!(choose(&evidence).yield_in_flight);
-    }
-
-    #[test]
-    fn a_way_to_send_cold_extents_wins_by_a_clear_margin_only() {
-        let mut evidence = Device::default().evidence();
-        let mut set = |kib, (gb, cpu): (f64, f64)| {
-            evidence.cold_reads.push(ColdFigure {
-                extent_kib: kib,
-                way: ColdWay::Direct,
-                gb_per_s: 1.0,
-                cpu_s_per_gb: 0.5,
-            });
-            evidence.cold_reads.push(ColdFigure {
-                extent_kib: kib,
-                way: ColdWay::Sendfile,
-                gb_per_s: gb,
-                cpu_s_per_gb: cpu,
-            });
-        };
-        for (kib, figures) in [
-            (1, (1.3, 0.5)),
-            (2, (1.0, 0.3)),
-            (3, (1.1, 0.45)),
-            (5, (1.5, 0.9)),
-            (6, (0.7, 0.6)),
-            (7, (0.9, 0.3)),
-        ] {
-            set(kib, figures);
-        }
-        let (direct, sendfile) = (Some(ColdWay::Direct), Some(ColdWay::Sendfile));
-        let winners = cold_winners(&evidence);
-        let wanted = [(1, sendfile), (2, sendfile), (3, None), (5, None), (6, direct), (7, None)];
-        assert_eq!(winners, wanted);
-    }
-}
+mod tests;

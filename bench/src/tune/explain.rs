@@ -6,12 +6,14 @@ use engine::limits::GROUP_BYTES_MAX;
 use engine::log::writer::Flush;
 
 use super::choose::{block_kib, cold_winners, flush_ratios, gb_per_s, sharing, spins, write};
+use super::measure::Findings;
 use super::plan::{DEPTHS, EVERY_US, FLUSHES};
 use crate::report::grid::{number, rate};
 
 /// The sentences. One whose figures are missing is left out.
 #[must_use]
-pub fn sentences(evidence: &Evidence, choices: &Choices) -> Vec<String> {
+pub fn sentences(findings: &Findings) -> Vec<String> {
+    let Findings { evidence, rounds, choices } = findings;
     [
         flush(evidence, choices),
         unwritten(evidence, choices),
@@ -19,7 +21,7 @@ pub fn sentences(evidence: &Evidence, choices: &Choices) -> Vec<String> {
         block(evidence, choices),
         prefill(evidence, choices),
         polling(evidence, choices),
-        cold(evidence),
+        cold(rounds),
     ]
     .into_iter()
     .flatten()
@@ -137,8 +139,8 @@ fn polling(evidence: &Evidence, choices: &Choices) -> Option<String> {
     })
 }
 
-fn cold(evidence: &Evidence) -> Option<String> {
-    let winners = cold_winners(evidence);
+fn cold(rounds: &[Evidence]) -> Option<String> {
+    let winners = cold_winners(rounds);
     let sizes = |way| {
         let of = winners.iter().filter(|(_, winner)| *winner == Some(way));
         of.map(|(kib, _)| kib.to_string()).collect::<Vec<_>>().join(", ")
@@ -175,6 +177,12 @@ mod tests {
     use super::super::synthetic::Device;
     use super::*;
 
+    fn findings(evidence: Evidence) -> Findings {
+        let rounds = vec![evidence.clone()];
+        let (choices, _) = choose(&rounds);
+        Findings { evidence, rounds, choices }
+    }
+
     fn words(device: &Device, sendfile: Option<(f64, f64)>) -> String {
         let mut evidence = device.evidence();
         if let Some(sendfile) = sendfile {
@@ -185,7 +193,7 @@ mod tests {
                 evidence.cold_reads.push(ColdFigure { extent_kib, way, gb_per_s, cpu_s_per_gb });
             }
         }
-        sentences(&evidence, &choose(&evidence)).join("\n")
+        sentences(&findings(evidence)).join("\n")
     }
 
     #[test]
@@ -217,7 +225,6 @@ mod tests {
 
     #[test]
     fn without_figures_nothing_is_said() {
-        let nothing = Evidence::default();
-        assert_eq!(sentences(&nothing, &choose(&nothing)), Vec::<String>::new());
+        assert_eq!(sentences(&findings(Evidence::default())), Vec::<String>::new());
     }
 }

@@ -5,20 +5,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use engine::device::{Blocks, ColdFigure, Evidence, SpinFigure, WriteFigure};
+use engine::device::{Blocks, Choices, ColdFigure, Evidence, SpinFigure, WriteFigure};
 use engine::log::writer::Flush;
-use humantime::format_rfc3339_seconds;
-use nix::sched::sched_getaffinity;
-use nix::sys::statvfs::statvfs;
-use nix::unistd::Pid;
 
+use super::choose::choose;
 use super::plan::{Step, steps};
+use super::site;
 use crate::scenario::progress::Progress;
 use crate::yardstick::cold::{ColdReads, cold_reads};
 use crate::yardstick::device::durable_writes_by;
-use crate::yardstick::machine::{busy_note, environment};
+use crate::yardstick::machine::busy_note;
 use crate::yardstick::{Measured, Probe, Space, Wait, YardstickError};
 
 /// Written space, overwritten and read again and again.
@@ -27,8 +25,6 @@ const SPACE_BYTES: u64 = 64 << 20;
 const UNWRITTEN_BYTES: u64 = 64 << 20;
 /// What has to be free: both, and room for whoever else writes meanwhile.
 pub const FREE_BYTES_MIN: u64 = 256 << 20;
-/// CPUs that polling is measured on, at most.
-const CPUS_MAX: usize = 4;
 /// Fewer operations than these say nothing.
 const OPS_MIN: u64 = 8;
 /// How often a step that saw fewer is given four times the time.
@@ -46,6 +42,17 @@ pub struct Settings {
     pub rounds: u32,
     /// No progress is shown.
     pub quiet: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// All rounds together.
+    pub evidence: Evidence,
+    /// The figures of each.
+    pub rounds: Vec<Evidence>,
+    /// What a node is to do.
+    pub choices: Choices,
 }
 
 /// Why there are no figures.
@@ -94,77 +101,58 @@ pub enum TuneError {
 ///
 /// # Errors
 /// [`TuneError`] says what to change.
-pub fn measure(dir: &Path, settings: &Settings, stop: &AtomicBool) -> Result<Evidence, TuneError> {
-    check_place(dir)?;
+pub fn measure(dir: &Path, settings: &Settings, stop: &AtomicBool) -> Result<Findings, TuneError> {
+    site::check(dir)?;
     let busy = busy_note();
-    let steps = steps(&cpus());
+    let steps = steps(&site::cpus());
     let rounds = settings.rounds.max(1);
     let mut progress = Progress::new(steps.len() as u64 * u64::from(rounds), settings.quiet);
     let time = settings.budget / (steps.len() as u32 * rounds).max(1);
     let mut bench = Bench { dir, space: Space::written(dir, SPACE_BYTES)?, time };
-    let mut seen = vec![Seen::default(); steps.len()];
-    for round in 0..rounds {
+    let mut seen = vec![vec![Seen::default(); steps.len()]; rounds as usize];
+    for (round, seen) in seen.iter_mut().enumerate() {
         // Forwards and backwards in turn: what drifts does not fall on the last ones only.
         let forwards = round % 2 == 0;
         for n in 0..steps.len() {
             let at = if forwards { n } else { steps.len() - 1 - n };
             progress.step(&steps[at].title());
-            let last = round + 1 == rounds;
-            bench.take(steps[at], &mut seen[at], last, stop)?;
+            bench.take(steps[at], &mut seen[at], stop)?;
         }
     }
     drop(progress);
-    let mut evidence = facts(dir, settings);
-    evidence.notes.extend(busy.into_iter().chain(pace_note(&seen, &steps)));
+    let mut evidence = site::facts(dir, settings);
     evidence.write_zeroes = Space::unwritten(dir, 1)?.takes_write_zeroes();
-    for (step, seen) in steps.iter().zip(&seen) {
+    let rounds: Vec<Evidence> = seen.iter().map(|seen| figures(&steps, seen)).collect();
+    let all = together(seen);
+    let notes = busy.into_iter().chain(pace_note(&all, &steps));
+    let Evidence { writes, spins, cold_reads, .. } = figures(&steps, &all);
+    evidence = Evidence { notes: notes.collect(), writes, spins, cold_reads, ..evidence };
+    let (choices, doubts) = choose(&rounds);
+    evidence.notes.extend(doubts);
+    Ok(Findings { evidence, rounds, choices })
+}
+
+/// What all rounds saw of each step.
+fn together(rounds: Vec<Vec<Seen>>) -> Vec<Seen> {
+    let sum = |mut all: Vec<Seen>, round: Vec<Seen>| {
+        for (all, seen) in all.iter_mut().zip(round) {
+            all.cold = all.cold.with(&seen.cold);
+            if let Some(measured) = seen.measured {
+                all.add(measured);
+            }
+        }
+        all
+    };
+    rounds.into_iter().reduce(sum).unwrap_or_default()
+}
+
+/// The figures of what was seen, and nothing else.
+fn figures(steps: &[Step], seen: &[Seen]) -> Evidence {
+    let mut evidence = Evidence::default();
+    for (step, seen) in steps.iter().zip(seen) {
         seen.put_into(&mut evidence, *step);
     }
-    Ok(evidence)
-}
-
-fn check_place(dir: &Path) -> Result<(), TuneError> {
-    let file_system = environment(dir).file_system;
-    if matches!(file_system.as_str(), "tmpfs" | "ramfs") {
-        return Err(TuneError::Memory { dir: dir.to_path_buf(), file_system });
-    }
-    let failed = |errno: nix::Error| YardstickError::file("looking at", dir, errno.into());
-    let room = statvfs(dir).map_err(failed)?;
-    let free_bytes = room.blocks_available() * room.fragment_size();
-    if free_bytes < FREE_BYTES_MIN {
-        return Err(TuneError::NoRoom { dir: dir.to_path_buf(), free_bytes });
-    }
-    Ok(())
-}
-
-/// CPUs this process may use, a few of them, the first and the last among them.
-fn cpus() -> Vec<u32> {
-    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
-    let all: Vec<u32> = (0..nix::sched::CpuSet::count())
-        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
-        .filter_map(|cpu| u32::try_from(cpu).ok())
-        .collect();
-    spread(&all, CPUS_MAX)
-}
-
-fn spread(all: &[u32], most: usize) -> Vec<u32> {
-    if all.len() <= most {
-        return all.to_vec();
-    }
-    (0..most).map(|n| all[n * (all.len() - 1) / (most - 1)]).collect()
-}
-
-fn facts(dir: &Path, settings: &Settings) -> Evidence {
-    let environment = environment(dir);
-    Evidence {
-        measured: format_rfc3339_seconds(SystemTime::now()).to_string(),
-        seconds: settings.budget.as_secs_f64(),
-        kernel: environment.kernel,
-        mount_options: environment.mount_options,
-        write_cache: environment.write_cache,
-        fua: environment.fua,
-        ..Evidence::default()
-    }
+    evidence
 }
 
 /// A device that cannot do a write every 2 ms was not measured at the pace of a quiet node.
@@ -253,14 +241,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// One step, once; in its last round until it has seen enough.
-    fn take(
-        &mut self,
-        step: Step,
-        seen: &mut Seen,
-        last: bool,
-        stop: &AtomicBool,
-    ) -> Result<(), TuneError> {
+    /// One step of one round, until it has seen enough.
+    fn take(&mut self, step: Step, seen: &mut Seen, stop: &AtomicBool) -> Result<(), TuneError> {
         let mut time = self.time;
         for _ in 0..=MORE_TIME_MAX {
             let slices = time.div_duration_f64(SLICE).ceil().max(1.0);
@@ -273,7 +255,7 @@ impl Bench<'_> {
                     Once::Writes(measured) => seen.add(measured),
                 }
             }
-            if !last || seen.is_enough() {
+            if seen.is_enough() {
                 return Ok(());
             }
             time *= 4;
@@ -329,12 +311,18 @@ mod tests {
     fn everything_is_measured_and_nothing_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);
-        let evidence = measure(dir.path(), &settings(500), &stop).unwrap();
-        let planned = steps(&cpus());
+        let settings = Settings { rounds: 2, ..settings(500) };
+        let Findings { evidence, rounds, .. } = measure(dir.path(), &settings, &stop).unwrap();
+        let planned = steps(&site::cpus());
         let figures = evidence.writes.len() + evidence.spins.len() + evidence.cold_reads.len();
         assert_eq!(figures, planned.len());
         for figure in &evidence.writes {
             assert!(figure.per_s > 0.0 && figure.p50_us > 1.0, "{figure:?}");
+        }
+        for (at, all) in evidence.writes.iter().enumerate() {
+            let each: Vec<f64> = rounds.iter().map(|round| round.writes[at].p50_us).collect();
+            let (low, high) = (each[0].min(each[1]), each[0].max(each[1]));
+            assert!(low * 0.99 <= all.p50_us && all.p50_us <= high * 1.01, "{all:?} {each:?}");
         }
         assert!(evidence.cold_reads.iter().all(|cold| cold.gb_per_s > 0.0));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -352,19 +340,11 @@ mod tests {
     #[test]
     fn memory_is_no_device() {
         let shm = Path::new("/dev/shm");
-        if environment(shm).file_system != "tmpfs" {
+        if crate::yardstick::machine::environment(shm).file_system != "tmpfs" {
             return println!("skipped: no tmpfs here");
         }
         let refused = measure(shm, &settings(1), &AtomicBool::new(false)).unwrap_err();
         assert!(matches!(refused, TuneError::Memory { .. }));
         assert!(refused.to_string().contains("is memory"), "{refused}");
-    }
-
-    #[test]
-    fn a_few_cpus_stand_for_all() {
-        let all: Vec<u32> = (0..64).collect();
-        assert_eq!(spread(&all, 4), [0, 21, 42, 63]);
-        assert_eq!(spread(&all[..3], 4), [0, 1, 2]);
-        assert!(!cpus().is_empty());
     }
 }

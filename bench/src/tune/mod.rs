@@ -1,9 +1,9 @@
 //! What `uringmq tune` does: measures the device under a directory and chooses what a node does
 //! there.
 //!
-//! Reading order: `plan` (what is measured) -> [`measure`](fn@measure) (measuring it) -> [`choose`](fn@choose) (figures
-//! to choices: a pure function) -> `explain` (the same in words), [`table`] (all of it). The file that a node reads is
-//! `engine::device`.
+//! Reading order: `plan` (what is measured) and `site` (where) -> [`measure`] (measuring it) ->
+//! `choose` (figures to choices: a pure function) -> `explain` (the same in words), [`table`] (all of
+//! it). The file that a node reads is [`engine::device`].
 //!
 //! Invariants: what is compared is measured in turn, in rounds, so that a slow minute of the machine
 //! falls on all of it; a doubtful difference changes nothing: then it is the default that is chosen.
@@ -11,13 +11,12 @@
 
 mod choose;
 mod explain;
-
 mod measure;
 mod plan;
+mod site;
 #[cfg(test)]
 mod synthetic;
 pub mod table;
 
-pub use choose::choose;
 pub use explain::sentences;
-pub use measure::{FREE_BYTES_MIN, Settings, TuneError, measure};
+pub use measure::{FREE_BYTES_MIN, Findings, Settings, TuneError, measure};

@@ -1,16 +1,18 @@
 //! The figures as tables, and everything that was found as one text.
 
-use engine::device::{Blocks, Choices, ColdWay, Evidence, Place};
+use engine::device::{Blocks, ColdWay, Evidence, Place};
 use engine::log::writer::Flush;
 
 use super::choose::gb_per_s;
 use super::explain::sentences;
+use super::measure::Findings;
 use crate::report::grid::{Align, Grid, number, rate};
 use crate::report::table::wrapped;
 
 /// All of it, for a terminal.
 #[must_use]
-pub fn text(evidence: &Evidence, choices: &Choices, place: &Place) -> String {
+pub fn text(findings: &Findings, place: &Place) -> String {
+    let evidence = &findings.evidence;
     let mut text = format!("{place}, mounted {}\n", evidence.mount_options);
     let fua = match evidence.fua {
         Some(true) => "with FUA",
@@ -27,7 +29,7 @@ pub fn text(evidence: &Evidence, choices: &Choices, place: &Place) -> String {
         text += &format!("\nCold extents, sent to a socket\n{}", cold(evidence).text());
     }
     text += "\nIn words\n";
-    for sentence in sentences(evidence, choices) {
+    for sentence in sentences(findings) {
         text += &wrapped(" ", &sentence);
     }
     if !evidence.notes.is_empty() {
