@@ -23,7 +23,6 @@ fn every_kind_of_device_gets_what_suits_it() {
                 lone_us: [33.0, 40.0],
                 full_gb: [2.0, 3.6, 5.8, 6.0],
                 spin_us: [33.0, 29.0],
-                ..reference.clone()
             },
             (Dsync, 4, 2048, false),
         ),
