@@ -46,7 +46,13 @@ async fn deep_validation_looks_inside() {
     let dir = fresh_dir();
     let node = Node::start(&dir.path().join("data"), &[]);
     let client = node.client().await;
-    let deep = net::client::NewTopic { name: "deep", queues: 1, ack: None, deep_validation: true };
+    let deep = net::client::NewTopic {
+        name: "deep",
+        queues: 1,
+        ack: None,
+        deep_validation: true,
+        retention: Default::default(),
+    };
     let topic = client.create_topic(&deep).await.expect("a topic");
     let mut raw = Raw::greeted(&node.address);
     // The record says it is longer than it is; the checksum is right.

@@ -58,7 +58,13 @@ async fn and_everything_else_goes_on() {
         assert_eq!((refused.code, refused.range), (ErrorCode::OffsetOutOfRange, (0, 20)));
     }
     let create = |name, queues| {
-        Request::TopicCreate(TopicCreate { name, queues, ack: None, deep_validation: false })
+        Request::TopicCreate(TopicCreate {
+            name,
+            queues,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        })
     };
     assert_eq!(refused(&create("good", 1)).code, ErrorCode::TopicExists);
     assert_eq!(refused(&create("none", 0)).code, ErrorCode::InvalidArgument);

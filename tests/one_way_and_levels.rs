@@ -19,7 +19,13 @@ async fn every_level_on_every_topic_is_stored_in_order() {
     let mut all = Vec::new();
     for default in LEVELS {
         let name = default.name();
-        let topic = NewTopic { name, queues: 1, ack: Some(default), deep_validation: false };
+        let topic = NewTopic {
+            name,
+            queues: 1,
+            ack: Some(default),
+            deep_validation: false,
+            retention: Default::default(),
+        };
         client.create_topic(&topic).await.expect("a topic");
         let mut acked = Acked::default();
         for (sequence, level) in (0..).zip(LEVELS.into_iter().cycle().take(40)) {
@@ -49,7 +55,13 @@ async fn one_way_messages_arrive_before_what_is_sent_after_them() {
     let client = node.client().await;
     for default in LEVELS {
         let name = default.name();
-        let topic = NewTopic { name, queues: 1, ack: Some(default), deep_validation: false };
+        let topic = NewTopic {
+            name,
+            queues: 1,
+            ack: Some(default),
+            deep_validation: false,
+            retention: Default::default(),
+        };
         client.create_topic(&topic).await.expect("a topic");
         let producer = client.producer(name).build().await.expect("the topic");
         let mut values = Vec::new();

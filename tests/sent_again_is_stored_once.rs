@@ -146,7 +146,13 @@ fn a_batch_without_an_epoch_is_refused() {
     let dir = fresh_dir();
     let node = Node::start(&dir.path().join("data"), &[]);
     let mut raw = Raw::greeted(&node.address);
-    let create = net::wire::TopicCreate { name: "t", queues: 1, ack: None, deep_validation: false };
+    let create = net::wire::TopicCreate {
+        name: "t",
+        queues: 1,
+        ack: None,
+        deep_validation: false,
+        retention: Default::default(),
+    };
     let mut bytes = Vec::new();
     encode_request(&mut bytes, &RequestHeader::default(), &Request::TopicCreate(create))
         .expect("a request");

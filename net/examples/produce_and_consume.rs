@@ -16,7 +16,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::connect(&address).await?;
     println!("connected to {}, shard {}", client.node().name, client.node().shard);
 
-    let topic = NewTopic { name: "example", queues: 4, ack: None, deep_validation: false };
+    let topic = NewTopic {
+        name: "example",
+        queues: 4,
+        ack: None,
+        deep_validation: false,
+        retention: Default::default(),
+    };
     match client.create_topic(&topic).await {
         Ok(id) => println!("made topic {id}"),
         Err(ClientError::Server { code: ErrorCode::TopicExists, .. }) => {}

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use net::wire::{Entries, Reply, decode_reply, decode_request};
 
-/// Operations of the first version.
-const OPERATIONS: usize = 11;
+/// Operations that have seeds.
+const OPERATIONS: usize = 12;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);

@@ -68,6 +68,7 @@ fn requests<'a>(batch: &'a [u8], buffers: &'a mut [Vec<u8>; 3]) -> Vec<Request<'
             queues: 2,
             ack: None,
             deep_validation: true,
+            retention: Retention::default(),
         }),
         Request::TopicDelete("orders"),
         Request::TopicList,
@@ -93,6 +94,12 @@ fn requests<'a>(batch: &'a [u8], buffers: &'a mut [Vec<u8>; 3]) -> Vec<Request<'
         Request::OffsetFetch(OffsetFetch { group: "billing", places }),
         Request::GroupList,
         Request::InitProducerId,
+        Request::TopicAlter(TopicAlter {
+            name: "orders",
+            ack: None,
+            age_ms: Some(None),
+            bytes: Some(Some(1 << 30)),
+        }),
     ]
 }
 
@@ -118,13 +125,15 @@ fn admin_replies() -> Vec<(&'static str, Reply<'static>)> {
         ("metadata.reply", Reply::Metadata(vec![orders, unknown])),
         ("topic_create.reply", Reply::TopicCreate(7)),
         ("topic_delete.reply", Reply::TopicDelete),
+        ("topic_alter.reply", Reply::TopicAlter),
         ("topic_list.reply", Reply::TopicList(vec![summary])),
         (
             "topic_describe.reply",
             Reply::TopicDescribe(TopicDescription {
                 topic: 7,
                 ack: AckLevel::Durable,
-                flags: TOPIC_DEEP_VALIDATION,
+                deep_validation: true,
+                retention: Retention { age_ms: Some(86_400_000), bytes: None },
                 name: "orders",
                 queues: vec![queue],
             }),

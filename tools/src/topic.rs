@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use net::client::{Client, ClientError, ErrorCode, NewTopic, TopicDetails, TopicInfo};
+use net::client::{
+    Client, ClientError, ErrorCode, NewTopic, Retention, TopicAlter, TopicDetails, TopicInfo,
+};
 use serde_json::{Value, json};
 
 use crate::connect::{Ack, Server, block_on};
@@ -11,15 +13,25 @@ use crate::exit::after_help;
 use crate::failure::Failure;
 use crate::output::{grouped, print, print_json, say, table};
 
+const HOUR_MS: u64 = 3_600_000;
+const MIB: u64 = 1 << 20;
+
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make a topic.
     #[command(after_help = after_help(
         "  uringmq topic create orders\n  \
-         uringmq topic create clicks --queues 8 --ack memory"
+         uringmq topic create clicks --queues 8 --ack memory\n  \
+         uringmq topic create audit --retention-hours 720 --retention-mib 10240"
     ))]
     Create(Create),
+    /// Change a topic's ack level, or how long its messages are kept.
+    #[command(after_help = after_help(
+        "  uringmq topic alter orders --retention-mib 512\n  \
+         uringmq topic alter orders --retention-hours 0 --ack written"
+    ))]
+    Alter(Alter),
     /// Remove a topic and everything in it.
     #[command(after_help = after_help("  uringmq topic delete orders"))]
     Delete(Delete),
@@ -50,9 +62,53 @@ pub(crate) struct Create {
     /// Let the node look inside every batch, not only at its header and checksum.
     #[arg(long)]
     deep_validation: bool,
+    #[command(flatten)]
+    keep: Keep,
     /// A topic of this name may exist already (it is left as it is).
     #[arg(long)]
     if_not_exists: bool,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// How long messages are kept.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Keep {
+    /// Messages go when they are older than this (0: the topic sets no limit). The node's own
+    /// limits hold for every topic beside these.
+    #[arg(long, value_name = "H")]
+    retention_hours: Option<u64>,
+    /// The oldest messages go when the topic holds more MiB than this (0: the topic sets no limit).
+    #[arg(long, value_name = "MIB")]
+    retention_mib: Option<u64>,
+}
+
+impl Keep {
+    /// Age and bytes as far as they are given; the inner `None`: no limit.
+    fn given(self) -> (Option<Option<u64>>, Option<Option<u64>>) {
+        let limit = |given: Option<u64>, unit: u64| {
+            given.map(|n| Some(n.saturating_mul(unit)).filter(|limit| *limit > 0))
+        };
+        (limit(self.retention_hours, HOUR_MS), limit(self.retention_mib, MIB))
+    }
+}
+
+/// Options of `topic alter`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("settings").required(true).multiple(true)
+          .args(["ack", "retention_hours", "retention_mib"]))]
+pub(crate) struct Alter {
+    /// Its name.
+    topic: String,
+    /// When messages are acknowledged if their producer does not say; consumers see messages that
+    /// are stored from now on once this level is reached.
+    #[arg(long, value_enum)]
+    ack: Option<Ack>,
+    #[command(flatten)]
+    keep: Keep,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
@@ -102,6 +158,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
     block_on(async move {
         match command {
             Command::Create(options) => create(&options).await,
+            Command::Alter(options) => alter(&options).await,
             Command::Delete(options) => delete(&options).await,
             Command::List(options) => list(&options).await,
             Command::Describe(options) => describe(&options).await,
@@ -111,11 +168,13 @@ pub(crate) fn run(command: Command) -> ExitCode {
 
 async fn create(options: &Create) -> Result<(), Failure> {
     let client = options.server.connect().await?;
+    let (age_ms, bytes) = options.keep.given();
     let topic = NewTopic {
         name: &options.topic,
         queues: options.queues,
         ack: options.ack.map(Into::into),
         deep_validation: options.deep_validation,
+        retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
     };
     let created = match client.create_topic(&topic).await {
         Ok(_) => true,
@@ -133,6 +192,18 @@ async fn create(options: &Create) -> Result<(), Failure> {
     let (name, queues, ack) = (&details.name, details.queues.len(), details.ack.name());
     let verb = if created { "created" } else { "exists already" };
     print(&format!("topic {name} {verb}: id {}, {queues} queues, ack {ack}\n", details.id))
+}
+
+async fn alter(options: &Alter) -> Result<(), Failure> {
+    let client = options.server.connect().await?;
+    let (age_ms, bytes) = options.keep.given();
+    let (name, ack) = (options.topic.as_str(), options.ack.map(Into::into));
+    client.alter_topic(&TopicAlter { name, ack, age_ms, bytes }).await?;
+    let topic = client.describe_topic(name).await?;
+    if options.json {
+        return print_json(&details_json(&topic));
+    }
+    print(&format!("topic {name} altered: ack {}, {}\n", topic.ack.name(), kept(&topic)))
 }
 
 async fn delete(options: &Delete) -> Result<(), Failure> {
@@ -184,12 +255,24 @@ async fn describe(options: &Describe) -> Result<(), Failure> {
         .collect();
     let heading = ["queue", "shard", "start", "end", "visible", "bytes"];
     print(&format!(
-        "topic {}, id {}, ack {}{deep}\n{}",
+        "topic {}, id {}, ack {}{deep}, {}\n{}",
         topic.name,
         topic.id,
         topic.ack.name(),
+        kept(&topic),
         table(&heading, &rows)
     ))
+}
+
+/// The topic's own limits, for people.
+fn kept(topic: &TopicDetails) -> String {
+    let age = topic.retention.age_ms.map(|ms| {
+        let age = std::time::Duration::from_millis(ms);
+        format!("keeps {}", humantime::format_duration(age))
+    });
+    let bytes = topic.retention.bytes.map(|bytes| format!("keeps {} bytes", grouped(bytes)));
+    let limits: Vec<String> = age.into_iter().chain(bytes).collect();
+    if limits.is_empty() { "kept as long as the node says".to_owned() } else { limits.join(", ") }
 }
 
 fn is(error: &ClientError, expected: ErrorCode) -> bool {
@@ -212,6 +295,7 @@ fn details_json(topic: &TopicDetails) -> Value {
     json!({
         "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
         "deep_validation": topic.deep_validation,
+        "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
         "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
     })
 }

@@ -55,7 +55,13 @@ impl Control {
         queues: u16,
         ack: AckLevel,
     ) -> Result<u32, LoadError> {
-        let topic = TopicCreate { name, queues, ack: Some(ack), deep_validation: false };
+        let topic = TopicCreate {
+            name,
+            queues,
+            ack: Some(ack),
+            deep_validation: false,
+            retention: Default::default(),
+        };
         match self.ask("topic create", &Request::TopicCreate(topic))? {
             Reply::TopicCreate(id) => Ok(id),
             _ => Err(LoadError::Unexpected("something else to a topic create")),

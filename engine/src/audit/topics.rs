@@ -52,6 +52,7 @@ impl Topics {
                 let ids = topic.queues.iter().map(|queue| queue.id).collect();
                 self.topics.insert(topic.id, ids);
             }
+            Change::Alter(_) => {}
             Change::Delete { id } => {
                 for queue in self.topics.get(id).into_iter().flatten() {
                     if let Some(name) = self.queues.get_mut(queue) {
@@ -146,13 +147,15 @@ mod tests {
     use super::*;
     use crate::broker::catalog::{QueueRef, Topic};
     use crate::level::AckLevel;
+    use crate::shard::retention::Retention;
 
     #[test]
     fn deleted_topics_keep_their_names() {
         let topic = |id, queues: &[u32]| {
             let queues = queues.iter().map(|&id| QueueRef { id, shard: 1 }).collect();
             let name = "t".to_owned();
-            Change::Create(Topic { id, name, ack: AckLevel::Durable, deep: true, queues })
+            let (ack, retention) = (AckLevel::Durable, Retention::default());
+            Change::Create(Topic { id, name, ack, deep: true, retention, queues })
         };
         let mut topics = Topics::default();
         assert!(topics.is_empty());

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::change_format::Change;
 use crate::level::AckLevel;
 use crate::shard::checkpoint_format::{Part, parts};
+use crate::shard::retention::Retention;
 
 /// A queue's id and the shard it lives in: assigned once, recorded, never computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Topic {
     pub ack: AckLevel,
     /// Look inside every batch on append.
     pub deep: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
     /// Its queues, by number.
     pub queues: Vec<QueueRef>,
 }
@@ -142,6 +145,11 @@ impl Catalog {
                 let numbered = topic.queues.iter().zip(0_u16..);
                 self.owners.extend(numbered.map(|(queue, number)| (queue.id, (topic.id, number))));
                 self.topics.insert(topic.id, topic.clone());
+            }
+            Change::Alter(alteration) => {
+                if let Some(topic) = self.topics.get_mut(&alteration.id) {
+                    alteration.apply(topic);
+                }
             }
             Change::Delete { id } => {
                 if let Some(topic) = self.topics.remove(id) {

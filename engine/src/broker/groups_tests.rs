@@ -50,7 +50,8 @@ fn settle(broker: &mut Broker<SimEnv>, answers: &mut Answers) {
 #[test]
 fn each_offset_gets_its_own_answer() {
     let (mut broker, mut answers) = (broker(), Answers::default());
-    let topic = NewTopic { name: "t", queues: 3, ack: AckLevel::Durable, deep: false };
+    let (ack, retention) = (AckLevel::Durable, Retention::default());
+    let topic = NewTopic { name: "t", queues: 3, ack, deep: false, retention };
     broker.create_topic(&topic, Token(1), Nanos(0), &mut answers);
     settle(&mut broker, &mut answers);
     let shards: Vec<u16> =

@@ -1,13 +1,14 @@
 //! The broker: topics, and requests routed to the shards that own their queues.
 //!
 //! Reading order: [`catalog`] (what topics there are) -> [`change_format`] (how a change is
-//! stored) -> this file (requests in, answers out) -> [`groups`] (consumer groups' offsets),
-//! `producers` (their ids).
+//! stored) -> this file (requests in, answers out) -> `alter` (other settings for a topic),
+//! [`groups`] (consumer groups' offsets), `producers` (their ids).
 //!
 //! Shard 0's log is also the metadata log: one entry is one atomic change, and it is in force, and
 //! acknowledged, once it is durable.
 //! Absent: sockets, frames, names of protocol operations.
 
+mod alter;
 pub mod catalog;
 pub mod change_format;
 pub mod groups;
@@ -27,6 +28,7 @@ use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::recover::{OpenError, OpenOptions};
 use crate::shard::produce::Produce;
+use crate::shard::retention::Retention;
 use crate::shard::turn::{TurnClock, TurnEnd};
 use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Shard, Token};
 use crate::stage::Timings;
@@ -76,6 +78,13 @@ pub enum TopicAnswer {
         /// Nothing, or why not.
         result: Result<(), TopicError>,
     },
+    /// A topic has other settings, durably.
+    Altered {
+        /// The request.
+        token: Token,
+        /// Nothing, or why not.
+        result: Result<(), TopicError>,
+    },
 }
 
 /// A topic to create.
@@ -89,6 +98,8 @@ pub struct NewTopic<'a> {
     pub ack: AckLevel,
     /// Look inside every batch on append.
     pub deep: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
 }
 
 #[derive(Debug)]
@@ -161,6 +172,7 @@ impl<E: Env> Broker<E> {
         };
         if let Some(first) = broker.shards.first_mut() {
             first.add_queue(METADATA_QUEUE, AckLevel::Durable, false);
+            first.outlive(METADATA_QUEUE);
         }
         let topics: Vec<Topic> = broker.catalog.topics().cloned().collect();
         for topic in &topics {
@@ -297,7 +309,8 @@ impl<E: Env> Broker<E> {
         let queues = (0..u32::from(new.queues))
             .map(|n| QueueRef { id: first + n, shard: ((first + n) % shards) as u16 })
             .collect();
-        Topic { id, name: new.name.to_owned(), ack: new.ack, deep: new.deep, queues }
+        let (name, retention) = (new.name.to_owned(), new.retention);
+        Topic { id, name, ack: new.ack, deep: new.deep, retention, queues }
     }
 
     /// Deletes a topic; answered when the change is durable.
@@ -308,17 +321,21 @@ impl<E: Env> Broker<E> {
         gathered: Nanos,
         answers: &mut Answers,
     ) {
-        let is_going = |id: u32| {
-            let mut changes = self.pending.values().map(|pending| &pending.change);
-            changes.any(|change| *change == Change::Delete { id })
-        };
-        match self.catalog.by_name(name).map(|topic| topic.id).filter(|id| !is_going(*id)) {
+        match self.staying(name) {
             Some(id) => self.store(Change::Delete { id }, token, gathered, answers),
             None => {
                 let result = Err(TopicError::Unknown);
                 answers.topics.push(TopicAnswer::Deleted { token, result });
             }
         }
+    }
+
+    /// The id of the topic with this name, unless it is just being deleted.
+    pub(super) fn staying(&self, name: &str) -> Option<u32> {
+        let id = self.catalog.by_name(name)?.id;
+        let mut changes = self.pending.values().map(|pending| &pending.change);
+        let going = changes.any(|change| *change == Change::Delete { id });
+        (!going).then_some(id)
     }
 
     fn own_token(&mut self) -> Token {
@@ -406,22 +423,27 @@ impl<E: Env> Broker<E> {
                 TopicAnswer::Created { token, result: stored.map(|_| topic.id) }
             }
             Change::Delete { .. } => TopicAnswer::Deleted { token, result: stored.map(|_| ()) },
+            Change::Alter(_) => TopicAnswer::Altered { token, result: stored.map(|_| ()) },
         });
     }
 
     fn in_force(&mut self, change: &Change, answers: &mut Answers) {
         match change {
             Change::Create(topic) => self.add_queues(topic),
-            Change::Delete { id } => {
-                let queues = self.catalog.topic(*id).map(|topic| topic.queues.clone());
-                for queue in queues.into_iter().flatten() {
-                    if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
-                        shard.drop_queue(queue.id, &mut answers.effects);
-                    }
-                }
-            }
+            Change::Alter(alteration) => return self.alter(alteration),
+            Change::Delete { id } => self.drop_queues(*id, answers),
         }
         self.catalog.apply(change);
+    }
+
+    fn drop_queues(&mut self, topic: u32, answers: &mut Answers) {
+        let Some(topic) = self.catalog.topic(topic).cloned() else { return };
+        self.keep(&Topic { retention: Retention::default(), ..topic.clone() });
+        for queue in topic.queues {
+            if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
+                shard.drop_queue(queue.id, &mut answers.effects);
+            }
+        }
     }
 
     fn add_queues(&mut self, topic: &Topic) {
@@ -430,6 +452,7 @@ impl<E: Env> Broker<E> {
                 shard.add_queue(queue.id, topic.ack.visibility(), topic.deep);
             }
         }
+        self.keep(topic);
     }
 
     /// Takes no new requests; everything is made durable.

@@ -21,6 +21,19 @@ pub struct Span {
     pub alone: bool,
 }
 
+/// What leaves a queue at once when it is cut at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Position of the first entry's header.
+    pub pos: LogPos,
+    /// No record in it was stored later.
+    pub store_timestamp_ms: u64,
+    /// Bytes of its batches.
+    pub batch_bytes: u64,
+    /// Offset behind its last record.
+    pub end_offset: u64,
+}
+
 /// Where the records of one queue lie.
 #[derive(Debug, Default)]
 pub struct QueueIndex {
@@ -68,6 +81,40 @@ impl QueueIndex {
         let gone = self.spans.partition_point(|span| span.pos < pos);
         self.visible = self.visible.saturating_sub(gone);
         self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
+    }
+
+    /// What consumers may see from offset `from` on, where a piece begins, of a queue that ends at
+    /// `next_offset`: piece by piece, oldest first.
+    pub fn pieces(&self, from: u64, next_offset: u64) -> impl Iterator<Item = Piece> {
+        let first = self.spans.partition_point(|span| span.base_offset < from);
+        let spans = self.spans.range(first.min(self.visible)..self.visible);
+        let behind = self.spans.range((first + 1).min(self.spans.len())..);
+        let ends = behind.map(|span| span.base_offset).chain(std::iter::once(next_offset));
+        spans.zip(ends).map(|(span, end_offset)| Piece {
+            pos: span.pos,
+            store_timestamp_ms: span.store_timestamp_ms,
+            batch_bytes: u64::from(span.batch_bytes),
+            end_offset,
+        })
+    }
+
+    /// Forgets the pieces before `offset`, which is where one ends; returns the bytes of their
+    /// batches.
+    pub fn drop_before(&mut self, offset: u64) -> u64 {
+        let gone = self.spans.partition_point(|span| span.base_offset < offset);
+        self.visible = self.visible.saturating_sub(gone);
+        self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
+    }
+
+    /// Position of the first record that is indexed.
+    #[must_use]
+    pub fn first_pos(&self) -> Option<LogPos> {
+        self.spans.front().map(|span| span.pos)
+    }
+
+    /// Lets the next entry begin a span of its own, also in the group of the last one.
+    pub fn end_span(&mut self) {
+        self.last_sequence = 0;
     }
 
     /// Offset of the first record that is indexed.
@@ -148,5 +195,31 @@ mod tests {
         assert_eq!(index.drop_below(LogPos(8192)), 180);
         assert_eq!((index.first_offset(), index.visible_offset(4)), (Some(3), 4));
         assert_eq!(index.from(3).count(), 1);
+    }
+
+    #[test]
+    fn pieces_are_what_consumers_may_see() {
+        let mut index = QueueIndex::default();
+        for (sequence, offset) in [(1, 0), (2, 3), (3, 5)] {
+            index.add(sequence, offset, LogPos(4096 * sequence), (104, 60), sequence * 10);
+        }
+        index.show_next();
+        index.show_next();
+        let ends: Vec<_> = index.pieces(0, 9).map(|piece| piece.end_offset).collect();
+        assert_eq!(ends, [3, 5], "the third is not visible");
+        assert_eq!(index.pieces(3, 9).next().unwrap().end_offset, 5);
+        assert_eq!(index.pieces(5, 9).count(), 0);
+        assert_eq!(index.drop_before(3), 60);
+        assert_eq!(index.first_pos(), Some(LogPos(8192)));
+        index.show_next();
+        let last = index.pieces(3, 9).last().unwrap();
+        assert_eq!((last.pos, last.end_offset, last.store_timestamp_ms), (LogPos(12288), 9, 30));
+        assert_eq!(index.drop_before(9), 120);
+        assert_eq!((index.first_pos(), index.visible_offset(9)), (None, 9));
+        assert!(index.add(4, 9, LogPos(16384), (104, 60), 40));
+        assert!(!index.add(4, 10, LogPos(16488), (104, 60), 40));
+        index.end_span();
+        assert!(index.add(4, 11, LogPos(16592), (104, 60), 40), "a span of its own");
+        assert_eq!(index.len(), 2);
     }
 }

@@ -148,7 +148,8 @@ impl<E: Env> Shard<E> {
         };
         let mut room = true;
         while room && let Some(id) = running.queues.get(queues) {
-            room = add(self.queues.part(*id).map(|part| part.encode()));
+            room = add(self.queues.start_part(*id).map(|part| part.encode()));
+            room &= add(self.queues.part(*id).map(|part| part.encode()));
             queues += 1;
         }
         while room && let Some((group, queue)) = running.offsets.get(offsets) {
@@ -178,7 +179,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// One entry with as many of the parts as it may have.
-    fn append_parts<'a>(
+    pub(super) fn append_parts<'a>(
         &mut self,
         parts: &mut std::iter::Peekable<impl Iterator<Item = Part<'a>>>,
         flush: AckLevel,

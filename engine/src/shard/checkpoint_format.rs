@@ -13,8 +13,11 @@
 //!                         5 shard          0 1 producers were forgotten (0 or 1)
 //!                         6 ids            0 4 next topic id, 4 4 next queue id
 //!                         7 end            0 8 position of the checkpoint's first entry
+//!                         8 start          0 8 start_offset: what lies before it was let go by the
+//!                                          topic's limits; also in entries of their own
 //!        2    2 reserved  zero
-//!        4    4 queue     queue, producer: queue id; offset: the rest is an offset commit's key
+//!        4    4 queue     queue, start, producer: queue id; offset: the rest is an offset commit's
+//!                         key
 //!        8    8 producer  producer: its id
 //! ```
 
@@ -89,6 +92,8 @@ pub(crate) enum Part<'a> {
     Ids { next_topic: u32, next_queue: u32 },
     /// The checkpoint that began at this position is complete.
     End { begin: LogPos },
+    /// Where a queue begins by its topic's limits.
+    Start { queue: u32, start_offset: u64 },
 }
 
 impl Part<'_> {
@@ -132,6 +137,9 @@ impl Part<'_> {
                 (key(6, &[]), [next_topic.to_be_bytes(), next_queue.to_be_bytes()].concat())
             }
             Self::End { begin } => (key(7, &[]), begin.0.to_be_bytes().to_vec()),
+            Self::Start { queue, start_offset } => {
+                (key(8, &queue.to_be_bytes()), start_offset.to_be_bytes().to_vec())
+            }
         }
     }
 }
@@ -195,6 +203,10 @@ impl<'a> Part<'a> {
                 alone()?;
                 Self::End { begin: LogPos(u64::from_be_bytes(value.try_into().ok()?)) }
             }
+            8 => Self::Start {
+                queue: u32::from_be_bytes(rest.try_into().ok()?),
+                start_offset: u64::from_be_bytes(value.try_into().ok()?),
+            },
             _ => return None,
         })
     }
@@ -244,6 +256,11 @@ mod tests {
                 vec![0, 0, 0, 2, 0, 0, 0, 3],
             ),
             (Part::End { begin: LogPos(4096) }, vec![1, 7, 0, 0], vec![0, 0, 0, 0, 0, 0, 16, 0]),
+            (
+                Part::Start { queue: 7, start_offset: 258 },
+                vec![1, 8, 0, 0, 0, 0, 0, 7],
+                vec![0, 0, 0, 0, 0, 0, 1, 2],
+            ),
         ]
     }
 

@@ -114,6 +114,10 @@ impl<E: Env> Shard<E> {
         let Some(read) = self.cold.inflight.remove(&completion.op) else { return };
         let fetch = &read.waiting.fetch;
         match completion.result {
+            // Its topic's limits may have let go of it meanwhile.
+            _ if self.queue_range(fetch.queue).is_some_and(|r| fetch.offset < r.start_offset) => {
+                self.retry_waiting(&read.waiting, now, effects);
+            }
             Ok(Output::Read(block)) => {
                 let bytes = block.slice(0..block.published());
                 match collect(&read, &bytes) {

@@ -52,6 +52,8 @@ pub struct Counters {
     pub removed_segments: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// How often a queue's start was moved by its topic's limits.
+    pub moved_starts: u64,
 }
 
 impl<E: Env> Shard<E> {
@@ -76,6 +78,7 @@ impl<E: Env> Shard<E> {
             recycled_segments,
             removed_segments,
             checkpoints: self.checkpoints.written(),
+            moved_starts: self.keep.moved(),
             ..self.counters
         }
     }

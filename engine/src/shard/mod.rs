@@ -3,13 +3,15 @@
 //! Reading order: [`Shard::open`] (`open.rs`) -> [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
 //! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves the
-//! log (`retention.rs`, `checkpoint.rs`).
+//! log (`retention.rs`, `keep.rs`, `checkpoint.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
 //! given out without gaps; consumers see nothing beyond the watermark of the topic's level.
 //! Absent: topic names (the broker's), sockets, awaiting.
 
+mod age_clock;
+mod alter;
 mod checkpoint;
 pub(crate) mod checkpoint_format;
 mod cold;
@@ -18,6 +20,9 @@ mod counters;
 mod fetch;
 #[cfg(test)]
 mod fetch_tests;
+mod keep;
+#[cfg(test)]
+mod keep_tests;
 mod lives;
 mod offset_format;
 mod offset_table;
@@ -51,6 +56,7 @@ use crate::log::position::LogPos;
 use crate::log::writer::Log;
 use crate::stage::Histograms;
 use checkpoint::Checkpoints;
+use keep::Keeps;
 use offset_table::OffsetTable;
 use queues::Queues;
 use retention::Expiry;
@@ -80,6 +86,7 @@ pub struct Shard<E: Env> {
     sequences: Sequences,
     checkpoints: Checkpoints,
     expiry: Expiry,
+    keep: Keeps,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,
@@ -99,6 +106,8 @@ pub struct Shard<E: Env> {
     counters: Counters,
     completions: Vec<Completion>,
     stopping: bool,
+    /// A queue whose records checkpoints hold, too: it keeps no segment in the log.
+    internal: Option<u32>,
     /// The wall clock, as read in the turn that began at this time.
     wall: (Nanos, u64),
 }
@@ -127,11 +136,17 @@ impl<E: Env> Shard<E> {
         self.queues.add(queue, visibility, deep);
     }
 
+    /// The records of this queue are in every checkpoint: no segment is kept for their sake.
+    pub fn outlive(&mut self, queue: u32) {
+        self.internal = Some(queue);
+    }
+
     /// Forgets a queue and what was committed of it; its parked fetches are answered.
     pub fn drop_queue(&mut self, queue: u32, effects: &mut Vec<Effect>) {
         self.queues.drop(queue);
         self.offsets.drop_queue(queue);
         self.parked.drop_queue(queue, effects);
+        self.expiry.look_again();
     }
 
     /// Forgets what recovery found of queues that no topic has any more.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::checkpoint::Checkpoints;
 use super::checkpoint_format::{self, Part};
 use super::counters::Counters;
+use super::keep::Keeps;
 use super::offset_table::OffsetTable;
 use super::queues::Queues;
 use super::retention::Expiry;
@@ -58,6 +59,7 @@ impl State {
             Part::Producer { queue, producer, epoch, next, batches } => {
                 self.sequences.restore((queue, producer), epoch, next, &batches);
             }
+            Part::Start { queue, start_offset } => self.queues.restore_start(queue, start_offset),
             Part::Shard { forgot_producers: true } => self.sequences.note_forgotten(),
             Part::End { begin } => self.checkpoints.found(begin),
             Part::Shard { .. } | Part::Topic(_) | Part::Ids { .. } => {}
@@ -108,6 +110,7 @@ impl<E: Env> Shard<E> {
             sequences,
             checkpoints,
             expiry: Expiry::new(options.retention, newest_ms),
+            keep: Keeps::default(),
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),
@@ -122,6 +125,7 @@ impl<E: Env> Shard<E> {
             counters: Counters::default(),
             completions: Vec::new(),
             stopping: false,
+            internal: None,
             wall: (Nanos(0), 0),
         })
     }

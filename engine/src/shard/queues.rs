@@ -17,6 +17,9 @@ pub(super) struct Queue {
     pub(super) index: QueueIndex,
     pub(super) lives: Lives,
     pub(super) start_offset: u64,
+    /// What lies before this offset was let go by the topic's limits: so the log says, durably or
+    /// not yet.
+    pub(super) floor: u64,
     pub(super) next_offset: u64,
     pub(super) bytes: u64,
     pub(super) visibility: AckLevel,
@@ -33,6 +36,7 @@ impl Queue {
             index: QueueIndex::default(),
             lives: Lives::default(),
             start_offset: 0,
+            floor: 0,
             next_offset: 0,
             bytes: 0,
             visibility: AckLevel::Durable,
@@ -48,6 +52,16 @@ impl Queue {
     /// The queue begins with the first record that is still in the log.
     fn begin_at_index(&mut self) {
         self.start_offset = self.index.first_offset().unwrap_or(self.next_offset);
+    }
+
+    /// Lets go of what lies before the floor.
+    pub(super) fn begin_at_floor(&mut self) {
+        self.bytes = self.bytes.saturating_sub(self.index.drop_before(self.floor));
+        self.begin_at_index();
+    }
+
+    pub(super) fn has_below(&self, pos: LogPos) -> bool {
+        self.index.first_pos().is_some_and(|first| first < pos)
     }
 
     pub(super) fn range(&self) -> QueueRange {
@@ -101,7 +115,7 @@ impl Queues {
         queue.visibility = visibility;
         queue.deep = deep;
         queue.known = true;
-        queue.begin_at_index();
+        queue.begin_at_floor();
     }
 
     pub(super) fn drop(&mut self, id: u32) {
@@ -127,6 +141,25 @@ impl Queues {
             queue.bytes = queue.bytes.saturating_sub(queue.index.drop_below(pos));
             queue.begin_at_index();
         }
+    }
+
+    /// Where a queue begins by its topic's limits, to a checkpoint: also when the entry that says so
+    /// is still on its way, because it lies before the checkpoint and may go with what lies there.
+    pub(super) fn start_part(&self, id: u32) -> Option<Part<'static>> {
+        let start_offset = self.get(id)?.floor;
+        (start_offset > 0).then_some(Part::Start { queue: id, start_offset })
+    }
+
+    /// The log says where a queue begins.
+    pub(super) fn restore_start(&mut self, id: u32, start_offset: u64) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.floor = queue.floor.max(start_offset);
+    }
+
+    /// Whether a queue has a record below `pos`, apart from `except`; the id of one.
+    pub(super) fn with_records_below(&self, pos: LogPos, except: Option<u32>) -> Option<u32> {
+        let mut queues = self.by_id.iter().filter(|(id, _)| Some(**id) != except);
+        queues.find_map(|(id, queue)| queue.has_below(pos).then_some(*id))
     }
 
     /// What a queue is to a checkpoint.

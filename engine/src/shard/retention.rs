@@ -1,5 +1,5 @@
-//! Retention: whole segments leave the log, oldest first, when they are too old or the log is too
-//! long.
+//! Retention: whole segments leave the log, oldest first, when they are too old, the log is too
+//! long, or nothing in them is left of what topics keep.
 //!
 //! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint, if none stands
 //! behind the segment -> `Shard::trim`.
@@ -7,21 +7,24 @@
 //! Invariants: a segment goes only when a durable checkpoint begins behind it (so everything in it
 //! is durable, and its state is known without it), when no read of it is in flight, and when no
 //! queue names it any more; the current segment never goes.
-//! Absent: limits of single topics; the files (the log's).
+//! Absent: limits of single topics (`keep`); the files (the log's).
 
 use std::collections::BTreeMap;
 
 use super::Shard;
+use super::age_clock::AgeClock;
 use super::checkpoint::PACE_NANOS;
+use super::keep::PAUSE_NANOS_MAX;
 use crate::io::{Env, Nanos};
 use crate::log::position::LogPos;
 
-/// How long records are kept.
+/// How long records are kept, in a log or of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// A segment goes when its newest record is older than this, in milliseconds.
+    /// Records go when they are older than this, in milliseconds (of a log: whole segments, by
+    /// their newest record).
     pub age_ms: Option<u64>,
-    /// The oldest segments go while the shard's log is longer than this, in bytes.
+    /// The oldest records go while there are more bytes than this (of a log: whole segments).
     pub bytes: Option<u64>,
 }
 
@@ -37,15 +40,19 @@ pub(super) struct Expiry {
     due_at: Option<Nanos>,
     /// The last segment that has expired, as of the last check.
     through: Option<u64>,
+    clock: AgeClock,
+    /// A queue that had a record in the oldest segment when last asked.
+    holder: Option<u32>,
 }
 
 impl Expiry {
     pub(super) fn new(policy: Retention, newest_ms: BTreeMap<u64, u64>) -> Self {
-        Self { policy, newest_ms, checked: None, due_at: None, through: None }
+        Self { policy, newest_ms, ..Self::default() }
     }
 
-    fn is_on(&self) -> bool {
-        self.policy != Retention::default()
+    /// Something else than time and the log's length has changed.
+    pub(super) fn look_again(&mut self) {
+        self.checked = None;
     }
 }
 
@@ -69,9 +76,11 @@ impl<E: Env> Shard<E> {
 
     /// Looks for what has expired, and takes it out step by step.
     pub(super) fn expire(&mut self, now: Nanos) {
-        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+        self.begin_later();
+        if !self.is_expiring() {
             return;
         }
+        self.step_keep(now);
         self.step_checkpoint(now);
         let current = self.log.segments().current();
         let due = self.expiry.due_at.is_some_and(|at| now >= at);
@@ -92,13 +101,37 @@ impl<E: Env> Shard<E> {
 
     /// When `Shard::expire` has something to do though nothing happens.
     pub(super) fn expire_at(&self, now: Nanos) -> Option<Nanos> {
-        if !self.expiry.is_on() || self.stopping || self.log.poison().is_some() {
+        if !self.is_expiring() {
             return None;
         }
         let more = self.checkpoints.has_more()
             || self.expiry.through.is_some()
             || self.expiry.checked.is_none();
-        if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at }
+        let at = if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at };
+        at.into_iter().chain(self.keep_at(now)).min()
+    }
+
+    /// Whether anything leaves this log at all.
+    fn is_expiring(&self) -> bool {
+        let limited = self.expiry.policy != Retention::default() || !self.keep.is_empty();
+        limited && !self.stopping && self.log.poison().is_none()
+    }
+
+    /// The time by which records age, in milliseconds since the Unix epoch.
+    pub(super) fn age_clock_ms(&mut self, now: Nanos) -> u64 {
+        let wall_ms = self.env.wall_ms();
+        self.expiry.clock.read(now, wall_ms)
+    }
+
+    /// Whether no queue has a record in segment `number`, the oldest, or below.
+    fn is_dead(&mut self, number: u64) -> bool {
+        let end = self.end_of(number);
+        let holder = self.expiry.holder.and_then(|id| self.queues.get(id));
+        if holder.is_some_and(|queue| queue.has_below(end)) {
+            return false;
+        }
+        self.expiry.holder = self.queues.with_records_below(end, self.internal);
+        self.expiry.holder.is_none()
     }
 
     /// The last of the oldest segments that are to go.
@@ -106,7 +139,8 @@ impl<E: Env> Shard<E> {
         let segments = self.log.segments();
         let (oldest, current) = (segments.oldest(), segments.current());
         let segment_bytes = segments.geometry().segment_bytes;
-        let (store_ms, wall_ms) = (self.log.store_ms(), self.env.wall_ms());
+        let (store_ms, clock_ms) = (self.log.store_ms(), self.age_clock_ms(now));
+        let dead = oldest < current && self.is_dead(oldest);
         for number in oldest..current {
             // Sealed since the last check: at most that much too young.
             self.expiry.newest_ms.entry(number).or_insert(store_ms);
@@ -117,11 +151,12 @@ impl<E: Env> Shard<E> {
         let mut through = None;
         for number in oldest..current {
             let newest_ms = self.expiry.newest_ms.get(&number).copied().unwrap_or(u64::MAX);
-            let old = age_ms.is_some_and(|age| newest_ms.saturating_add(age) < wall_ms);
+            let old = age_ms.is_some_and(|age| newest_ms.saturating_add(age) < clock_ms);
             let left = (current + 1 - number).saturating_mul(segment_bytes);
-            if !old && bytes.is_none_or(|bytes| left <= bytes) {
-                let left_ms = |age: u64| newest_ms.saturating_add(age).saturating_sub(wall_ms) + 1;
-                let in_nanos = |age| left_ms(age).saturating_mul(1_000_000);
+            let dead = dead && number == oldest;
+            if !old && !dead && bytes.is_none_or(|bytes| left <= bytes) {
+                let left_ms = |age: u64| newest_ms.saturating_add(age).saturating_sub(clock_ms) + 1;
+                let in_nanos = |age| left_ms(age).saturating_mul(1_000_000).min(PAUSE_NANOS_MAX);
                 self.expiry.due_at = age_ms.map(|age| now.plus(in_nanos(age)));
                 break;
             }

@@ -10,9 +10,9 @@ use crate::io::sim::{Config, CrashPolicy, Latency, SimEnv, Span};
 use crate::io::{Disk, FileName};
 use crate::log::recover::{OpenError, OpenOptions};
 
-const SEGMENT_BYTES: u64 = 256 << 10;
+pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
 
-fn open(env: SimEnv, retention: Retention) -> Shard<SimEnv> {
+pub(super) fn open(env: SimEnv, retention: Retention) -> Shard<SimEnv> {
     let options = OpenOptions { retention, ..options(SEGMENT_BYTES) };
     let mut shard = Shard::open(env, &options, |_| {}).unwrap();
     shard.add_queue(QUEUE, AckLevel::Durable, false);
@@ -24,7 +24,7 @@ fn keep_bytes(bytes: u64) -> Retention {
 }
 
 /// Produces `count` durable messages of 20 KB, twelve of which fill a segment.
-fn fill(shard: &mut Shard<SimEnv>, count: u64, effects: &mut Vec<Effect>) {
+pub(super) fn fill(shard: &mut Shard<SimEnv>, count: u64, effects: &mut Vec<Effect>) {
     for n in 0..count {
         produce(shard, n, AckLevel::Durable, &[0x5A; 20_000], effects);
         rest(shard, effects);
@@ -32,7 +32,7 @@ fn fill(shard: &mut Shard<SimEnv>, count: u64, effects: &mut Vec<Effect>) {
 }
 
 /// Turns, as the broker does, until nothing is left to do soon.
-fn rest(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) {
+pub(super) fn rest(shard: &mut Shard<SimEnv>, effects: &mut Vec<Effect>) {
     for _ in 0..10_000 {
         if shard.wants_checkpoint() {
             let now = shard.env.now();

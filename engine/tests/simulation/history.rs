@@ -180,7 +180,9 @@ impl History {
                 TopicAnswer::Created { token, result } => {
                     (token, result.as_ref().ok().copied(), result.is_ok())
                 }
-                TopicAnswer::Deleted { token, result } => (token, None, result.is_ok()),
+                TopicAnswer::Deleted { token, result } | TopicAnswer::Altered { token, result } => {
+                    (token, None, result.is_ok())
+                }
             };
             match self.others.get_mut(&token.0) {
                 Some((Other::Create(topic), answers)) => {

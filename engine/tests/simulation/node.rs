@@ -201,7 +201,8 @@ impl<'a> Node<'a> {
         let token = history.token();
         history.others.insert(token, (Other::Create(history.topics.len()), 0));
         let name = name.to_owned();
-        let new = NewTopic { name: &name, queues, ack, deep: true };
+        let retention = Retention::default();
+        let new = NewTopic { name: &name, queues, ack, deep: true, retention };
         let now = self.now();
         self.broker.create_topic(&new, Token(token), now, &mut self.answers);
         let (id, delete_asked, deleted) = (None, false, false);

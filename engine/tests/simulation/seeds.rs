@@ -168,7 +168,8 @@ fn live(
     }
     let survey = survey?;
     if setup.retention.bytes.is_some() {
-        checks::retention::check(&mut node, setup.shards, setup.retention, setup.segment_bytes)?;
+        let (shards, retention) = (setup.shards, setup.retention);
+        checks::retention::check(&mut node, history, shards, retention, setup.segment_bytes)?;
         history.expire(&survey);
     }
     checks::after_restart(history, &survey)?;

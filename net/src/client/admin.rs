@@ -7,7 +7,7 @@ use hdrhistogram::serialization::Deserializer;
 use super::{Client, ClientError};
 use crate::wire::{
     AckLevel, ErrorCode, HistogramPart, ListKind, ListOffsets, Names, OffsetReply, Operation,
-    QueueDescription, Reply, Request, Stage, TOPIC_DEEP_VALIDATION, TopicCreate, decode_reply,
+    QueueDescription, Reply, Request, Retention, Stage, TopicAlter, TopicCreate, decode_reply,
 };
 
 /// A topic to make.
@@ -21,6 +21,8 @@ pub struct NewTopic<'a> {
     pub ack: Option<AckLevel>,
     /// Let the node look inside every batch.
     pub deep_validation: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
 }
 
 /// A topic in the list of topics.
@@ -56,6 +58,8 @@ pub struct TopicDetails {
     pub ack: AckLevel,
     /// Whether the node looks inside every batch.
     pub deep_validation: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
     /// Its queues.
     pub queues: Vec<QueueDescription>,
 }
@@ -122,8 +126,14 @@ impl Client {
             queues: topic.queues,
             ack: topic.ack,
             deep_validation: topic.deep_validation,
+            retention: topic.retention,
         });
         answer!(&self.call(&request).await?, Reply::TopicCreate(id) => id)
+    }
+
+    /// Gives a topic other settings.
+    pub async fn alter_topic(&self, alter: &TopicAlter<'_>) -> Result<(), ClientError> {
+        answer!(&self.call(&Request::TopicAlter(*alter)).await?, Reply::TopicAlter => ())
     }
 
     /// Removes a topic.
@@ -152,7 +162,8 @@ impl Client {
             id: topic.topic,
             name: topic.name.to_owned(),
             ack: topic.ack,
-            deep_validation: topic.flags & TOPIC_DEEP_VALIDATION != 0,
+            deep_validation: topic.deep_validation,
+            retention: topic.retention,
             queues: topic.queues,
         })
     }

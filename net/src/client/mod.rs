@@ -44,7 +44,7 @@ pub use idempotent::IdempotentProducer;
 pub use message::{Header, Message};
 pub use producer::{Ack, Partitioner, Producer, ProducerBuilder, Record, Sent};
 
-pub use crate::wire::{AckLevel, ErrorCode, ListKind, NewOffset, Timings};
+pub use crate::wire::{AckLevel, ErrorCode, ListKind, NewOffset, Retention, Timings, TopicAlter};
 
 use connection::Connection;
 

@@ -14,8 +14,8 @@ use super::{Native, refuse};
 use crate::server::{ConnId, Outbox};
 use crate::wire::{
     AckLevel, Counter, ErrorCode, HistogramPart, ListKind, ListOffsets, Names, OffsetReply,
-    Operation, QueueDescription, Reply, Request, RequestHeader, SHARD_ANY, StatsReply,
-    TOPIC_DEEP_VALIDATION, Timings, TopicDescription, TopicMetadata, TopicSummary, encode_reply,
+    Operation, QueueDescription, Reply, Request, RequestHeader, SHARD_ANY, StatsReply, Timings,
+    TopicDescription, TopicMetadata, TopicSummary, encode_reply,
 };
 
 impl<E: Env> Native<E> {
@@ -88,7 +88,8 @@ impl<E: Env> Native<E> {
         Ok(Reply::TopicDescribe(TopicDescription {
             topic: topic.id,
             ack: topic.ack,
-            flags: if topic.deep { TOPIC_DEEP_VALIDATION } else { 0 },
+            deep_validation: topic.deep,
+            retention: topic.retention,
             name: &topic.name,
             queues: queues.collect(),
         }))
@@ -209,6 +210,7 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("recycled_segments", counters.recycled_segments),
         ("removed_segments", counters.removed_segments),
         ("checkpoints", counters.checkpoints),
+        ("moved_starts", counters.moved_starts),
     ];
     for (name, value) in all {
         stats.counters.push(Counter { name: Cow::Borrowed(name), shard, value });

@@ -16,6 +16,7 @@ mod reply;
 #[cfg(test)]
 mod stage_tests;
 
+use engine::broker::change_format::Alteration;
 use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::{Env, Nanos};
 use engine::level::AckLevel;
@@ -99,6 +100,7 @@ impl<E: Env> Native<E> {
                 let token = self.calls.insert(Call { conn, header });
                 self.broker.delete_topic(name, token, self.gathered, &mut self.answers);
             }
+            Request::TopicAlter(alter) => self.alter_topic(conn, header, alter),
             Request::OffsetCommit(commit) => self.commit_offsets(conn, header, commit),
             Request::Hello(hello) => return self.hello(conn, header, hello, out),
             question => self.describe(conn, header, question, out),
@@ -152,8 +154,17 @@ impl<E: Env> Native<E> {
             queues: create.queues,
             ack: create.ack.unwrap_or(AckLevel::Durable),
             deep: create.deep_validation,
+            retention: create.retention,
         };
         self.broker.create_topic(&topic, token, self.gathered, &mut self.answers);
+    }
+
+    fn alter_topic(&mut self, conn: ConnId, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
+        let token = self.calls.insert(Call { conn, header });
+        let wire::TopicAlter { name, ack, age_ms, bytes } = *alter;
+        let alteration = Alteration { id: 0, ack, age_ms, bytes };
+        let asked = (token, self.gathered);
+        self.broker.alter_topic(name, alteration, asked, &mut self.answers);
     }
 
     fn hello(

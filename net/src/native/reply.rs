@@ -135,6 +135,9 @@ impl<E: Env> Native<E> {
             TopicAnswer::Deleted { token, result } => {
                 (token, Operation::TopicDelete, result.map(|()| Reply::TopicDelete))
             }
+            TopicAnswer::Altered { token, result } => {
+                (token, Operation::TopicAlter, result.map(|()| Reply::TopicAlter))
+            }
         };
         let Some(Call { conn, header }) = self.calls.take(token) else { return };
         let header = header.reply(Timings::default());

@@ -122,7 +122,13 @@ impl Door {
 
 /// A topic of one queue whose consumers wait for `ack`.
 fn create(door: &mut Door, ack: AckLevel) -> u32 {
-    let create = wire::TopicCreate { name: "t", queues: 1, ack: Some(ack), deep_validation: false };
+    let create = wire::TopicCreate {
+        name: "t",
+        queues: 1,
+        ack: Some(ack),
+        deep_validation: false,
+        retention: Default::default(),
+    };
     door.turn(&[Request::TopicCreate(create)]);
     let replies = door.answer();
     let Reply::TopicCreate(topic) = decode_reply(&replies[0]).unwrap().1 else { panic!() };

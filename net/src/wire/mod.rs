@@ -46,10 +46,13 @@ pub use reply::{
     Reply, StatsReply, TopicDescription, TopicMetadata, TopicSummary, decode_reply,
 };
 pub use reply_encode::{encode_error, encode_fetch_header, encode_produce_reply, encode_reply};
-pub use request::{Fetch, Hello, ListOffsets, Produce, Request, TopicCreate, decode_request};
+pub use request::{
+    Fetch, Hello, ListOffsets, Produce, Request, TopicAlter, TopicCreate, decode_request,
+};
 pub use request_encode::{encode_produce_header, encode_request};
 pub use vocabulary::{
-    AckLevel, ListKind, Operation, STATS_PER_SHARD, Stage, TOPIC_DEEP_VALIDATION, Timings,
+    AckLevel, ListKind, Operation, Retention, STATS_PER_SHARD, Stage, TOPIC_DEEP_VALIDATION,
+    TOPIC_RETENTION_BYTES, TOPIC_RETENTION_MS, Timings,
 };
 
 /// First four bytes of a Hello body, `b"UMQ1"` read as a big-endian number.

@@ -55,9 +55,14 @@ struct Ingredients {
     flag: bool,
 }
 
+fn retention(from: &Ingredients) -> Retention {
+    let limit = |n: u64| Some(n).filter(|n| *n > 0);
+    Retention { age_ms: limit(from.numbers.2), bytes: limit(from.limits.0.into()) }
+}
+
 fn ingredients() -> impl Strategy<Value = Ingredients> {
     (
-        (1u8..=15).prop_map(|op| Operation::from_u8(op).unwrap()),
+        (1u8..=16).prop_map(|op| Operation::from_u8(op).unwrap()),
         any::<(u32, u16, u64, i64)>(),
         any::<(u32, u32, u32)>(),
         "[A-Za-z0-9_-]{1,249}",
@@ -100,6 +105,13 @@ fn request<'a>(from: &'a Ingredients, buffer: &'a mut Vec<u8>) -> Request<'a> {
             queues: queue,
             ack: from.ack,
             deep_validation: from.flag,
+            retention: retention(from),
+        }),
+        Operation::TopicAlter => Request::TopicAlter(TopicAlter {
+            name: &from.name,
+            ack: from.ack,
+            age_ms: from.flag.then_some(retention(from).age_ms),
+            bytes: retention(from).bytes.map(Some),
         }),
         Operation::TopicDelete => Request::TopicDelete(&from.name),
         Operation::TopicList => Request::TopicList,
@@ -187,6 +199,7 @@ fn reply(from: &Ingredients) -> Reply<'_> {
         ),
         Operation::TopicCreate => Reply::TopicCreate(topic),
         Operation::TopicDelete => Reply::TopicDelete,
+        Operation::TopicAlter => Reply::TopicAlter,
         Operation::TopicList => Reply::TopicList(
             from.names
                 .iter()
@@ -196,7 +209,8 @@ fn reply(from: &Ingredients) -> Reply<'_> {
         Operation::TopicDescribe => Reply::TopicDescribe(TopicDescription {
             topic,
             ack,
-            flags: queue as u8,
+            deep_validation: from.flag,
+            retention: retention(from),
             name: &from.name,
             queues: (short.iter())
                 .map(|&queue| QueueDescription {

@@ -10,9 +10,10 @@ use super::reply_format::{
     CounterTail, DescriptionHead, FetchReplyHead, HelloReplyHead, HistogramHead, MetadataPart,
     OffsetPart, QUEUE_DESCRIPTION_BYTES, QueuePart, SummaryPart,
 };
+use super::request::limits;
 use super::{
     AckLevel, CommittedReply, DecodeError, ErrorCode, GroupSummary, Operation, ProducerId,
-    ReplyHeader, group_reply,
+    ReplyHeader, Retention, TOPIC_DEEP_VALIDATION, group_reply,
 };
 
 /// A reply's body.
@@ -48,6 +49,8 @@ pub enum Reply<'a> {
     GroupList(Vec<GroupSummary<'a>>),
     /// An idempotent producer's identity.
     InitProducerId(ProducerId),
+    /// The topic has its new settings.
+    TopicAlter,
     /// The request failed.
     Error {
         /// Number of the request's operation, 0 if the node could not read it.
@@ -136,8 +139,10 @@ pub struct TopicDescription<'a> {
     pub topic: u32,
     /// Its default ack level.
     pub ack: AckLevel,
-    /// [`TOPIC_DEEP_VALIDATION`](super::TOPIC_DEEP_VALIDATION).
-    pub flags: u8,
+    /// Whether the node looks inside every batch.
+    pub deep_validation: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
     /// Its name.
     pub name: &'a str,
     /// Its queues.
@@ -237,6 +242,7 @@ pub fn decode_reply(frame: &[u8]) -> Result<(ReplyHeader, Reply<'_>), DecodeErro
         Operation::OffsetFetch => Reply::OffsetFetch(group_reply::offset_fetch(body)?),
         Operation::GroupList => Reply::GroupList(group_reply::group_list(body)?),
         Operation::InitProducerId => Reply::InitProducerId(group_reply::producer_id(body)?),
+        Operation::TopicAlter => last(body, |_| Ok(Reply::TopicAlter))?,
     };
     Ok((header, reply))
 }
@@ -323,6 +329,7 @@ fn topic_list(mut body: Cursor<'_>) -> Result<Vec<TopicSummary<'_>>, DecodeError
 fn topic_describe(mut body: Cursor<'_>) -> Result<TopicDescription<'_>, DecodeError> {
     let head = body.part::<DescriptionHead>()?;
     let name = body.string(TOPIC_NAME_BYTES_MAX)?;
+    let (age_ms, bytes) = limits(&mut body, head.flags)?;
     let count = usize::from(body.u16()?);
     let mut queues = Vec::with_capacity(body.plausible(count, QUEUE_DESCRIPTION_BYTES));
     for _ in 0..count {
@@ -337,8 +344,14 @@ fn topic_describe(mut body: Cursor<'_>) -> Result<TopicDescription<'_>, DecodeEr
         });
     }
     body.end()?;
-    let ack = ack(head.ack)?;
-    Ok(TopicDescription { topic: head.topic.get(), ack, flags: head.flags, name, queues })
+    Ok(TopicDescription {
+        topic: head.topic.get(),
+        ack: ack(head.ack)?,
+        deep_validation: head.flags & TOPIC_DEEP_VALIDATION != 0,
+        retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
+        name,
+        queues,
+    })
 }
 
 fn fetch(mut body: Cursor<'_>) -> Result<FetchReply<'_>, DecodeError> {

@@ -13,6 +13,7 @@ use super::reply_format::{
     CounterTail, DescriptionHead, FETCH_REPLY_HEAD_BYTES, FetchReplyHead, HelloReplyHead,
     HistogramHead, MetadataPart, OffsetPart, PlainProduceReply, QueuePart, SummaryPart,
 };
+use super::request_encode::{put_limits, topic_flags};
 use super::{
     ErrorCode, ErrorReply, HelloReply, Operation, QueueDescription, Reply, ReplyHeader, StatsReply,
     TopicDescription, TopicMetadata, TopicSummary, group_reply,
@@ -137,6 +138,7 @@ fn put_reply(out: &mut Vec<u8>, header: &ReplyHeader, reply: &Reply<'_>) -> (Ope
             group_reply::put_producer_id(out, producer);
             (op, true)
         }
+        Reply::TopicAlter => (head(Operation::TopicAlter), true),
         // The other two are written by `encode_reply` itself.
         Reply::TopicDelete | Reply::Produce(_) | Reply::Error { .. } => {
             (head(Operation::TopicDelete), true)
@@ -200,13 +202,15 @@ fn put_topic_list(out: &mut Vec<u8>, topics: &[TopicSummary<'_>]) -> bool {
 }
 
 fn put_topic_description(out: &mut Vec<u8>, topic: &TopicDescription<'_>) -> bool {
+    let (age_ms, bytes) = (topic.retention.age_ms.map(Some), topic.retention.bytes.map(Some));
     let head = DescriptionHead {
         topic: U32::new(topic.topic),
         ack: topic.ack.as_u8(),
-        flags: topic.flags,
+        flags: topic_flags(topic.deep_validation, age_ms, bytes),
     };
     out.extend_from_slice(head.as_bytes());
     put_string(out, topic.name, TOPIC_NAME_BYTES_MAX);
+    put_limits(out, age_ms, bytes);
     topic.queues.iter().fold(put_count(out, topic.queues.len()), |fits, queue| {
         out.extend_from_slice(queue_part(queue).as_bytes());
         fits

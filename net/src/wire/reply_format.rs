@@ -10,7 +10,9 @@
 //! TopicCreate    0 topic u32
 //! TopicDelete    empty
 //! TopicList      0 count u32, then per topic: 0 topic u32, 4 queues u16, 6 ack u8, name string
-//! TopicDescribe  0 topic u32, 4 ack u8, 5 flags u8, name string, queue count u16, then per queue:
+//! TopicAlter     empty
+//! TopicDescribe  0 topic u32, 4 ack u8, 5 flags u8, name string, flag 2: retention_ms u64, flag 4:
+//!                retention_bytes u64, queue count u16, then per queue:
 //!                0 queue u16, 2 shard u16, 4 start u64, 12 end u64, 20 visible u64, 28 bytes u64
 //! Produce        0 base_offset u64
 //! Fetch          0 log_start u64, 8 visible u64, 16 entries to the end

@@ -4,11 +4,14 @@ use super::cursor::{Cursor, malformed};
 use super::frame::read_request_head;
 use super::group_request::{offset_commit, offset_fetch};
 use super::limits::{BATCH_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX};
-use super::request_format::{FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicCreateTail};
+use super::request_format::{
+    FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicAlterTail, TopicCreateTail,
+};
 use super::vocabulary::ack_choice;
 use super::{
     AckLevel, DecodeError, ListKind, MAGIC, Names, OffsetCommit, OffsetFetch, Operation,
-    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, check_topic_name,
+    RequestHeader, Retention, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_RETENTION_BYTES,
+    TOPIC_RETENTION_MS, check_topic_name,
 };
 
 /// A request's body.
@@ -47,6 +50,8 @@ pub enum Request<'a> {
     GroupList,
     /// Get an idempotent producer's id.
     InitProducerId,
+    /// Give a topic other settings.
+    TopicAlter(TopicAlter<'a>),
 }
 
 /// Opens a connection.
@@ -73,6 +78,21 @@ pub struct TopicCreate<'a> {
     pub ack: Option<AckLevel>,
     /// Look inside every batch.
     pub deep_validation: bool,
+    /// Its own limits, beside the node's.
+    pub retention: Retention,
+}
+
+/// Gives a topic other settings; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicAlter<'a> {
+    /// Its name, checked.
+    pub name: &'a str,
+    /// Its default ack level.
+    pub ack: Option<AckLevel>,
+    /// How long its records are kept, in milliseconds; `Some(None)`: without a limit of its own.
+    pub age_ms: Option<Option<u64>>,
+    /// How many bytes of them are kept; `Some(None)`: without a limit of its own.
+    pub bytes: Option<Option<u64>>,
 }
 
 /// Appends one batch to a queue.
@@ -140,6 +160,7 @@ impl Request<'_> {
             Self::OffsetFetch(_) => Operation::OffsetFetch,
             Self::GroupList => Operation::GroupList,
             Self::InitProducerId => Operation::InitProducerId,
+            Self::TopicAlter(_) => Operation::TopicAlter,
         }
     }
 }
@@ -167,6 +188,7 @@ pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader, Request<'_>), Deco
         Operation::OffsetFetch => Request::OffsetFetch(offset_fetch(body)?),
         Operation::GroupList => empty(body, Request::GroupList)?,
         Operation::InitProducerId => empty(body, Request::InitProducerId)?,
+        Operation::TopicAlter => Request::TopicAlter(topic_alter(body)?),
     };
     Ok((header, request))
 }
@@ -213,16 +235,43 @@ fn only_topic_name(mut body: Cursor<'_>) -> Result<&str, DecodeError> {
 fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
     let name = topic_name(&mut body)?;
     let tail = body.part::<TopicCreateTail>()?;
+    check_topic_flags(tail.flags, TOPIC_DEEP_VALIDATION)?;
+    let (age_ms, bytes) = limits(&mut body, tail.flags)?;
     body.end()?;
-    if tail.flags & !TOPIC_DEEP_VALIDATION != 0 {
-        return Err(DecodeError::InvalidArgument { what: "topic flags" });
-    }
     Ok(TopicCreate {
         name,
         queues: tail.queues.get(),
         ack: ack_choice(tail.ack)?,
         deep_validation: tail.flags & TOPIC_DEEP_VALIDATION != 0,
+        retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
     })
+}
+
+fn topic_alter(mut body: Cursor<'_>) -> Result<TopicAlter<'_>, DecodeError> {
+    let name = topic_name(&mut body)?;
+    let tail = body.part::<TopicAlterTail>()?;
+    check_topic_flags(tail.flags, 0)?;
+    let (age_ms, bytes) = limits(&mut body, tail.flags)?;
+    body.end()?;
+    Ok(TopicAlter { name, ack: ack_choice(tail.ack)?, age_ms, bytes })
+}
+
+fn check_topic_flags(flags: u8, also: u8) -> Result<(), DecodeError> {
+    if flags & !(also | TOPIC_RETENTION_MS | TOPIC_RETENTION_BYTES) != 0 {
+        return Err(DecodeError::InvalidArgument { what: "topic flags" });
+    }
+    Ok(())
+}
+
+type Given = Option<Option<u64>>;
+
+/// The limits that the flags announce; zero is no limit.
+pub(super) fn limits(body: &mut Cursor<'_>, flags: u8) -> Result<(Given, Given), DecodeError> {
+    let mut limit = |flag| match flags & flag {
+        0 => Ok(None),
+        _ => body.u64().map(|limit| Some(Some(limit).filter(|limit| *limit > 0))),
+    };
+    Ok((limit(TOPIC_RETENTION_MS)?, limit(TOPIC_RETENTION_BYTES)?))
 }
 
 fn produce(mut body: Cursor<'_>) -> Result<Produce<'_>, DecodeError> {

@@ -10,12 +10,14 @@ use super::limits::{
     BATCH_BYTES_MAX, FRAME_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX, TOPIC_NAME_BYTES_MAX,
 };
 use super::request_format::{
-    FetchBody, HelloHead, ListOffsetsBody, PRODUCE_HEAD_BYTES, ProduceHead, TopicCreateTail,
+    FetchBody, HelloHead, ListOffsetsBody, PRODUCE_HEAD_BYTES, ProduceHead, TopicAlterTail,
+    TopicCreateTail,
 };
 use super::vocabulary::ack_choice_byte;
 use super::{
     AckLevel, EncodeError, Fetch, Hello, ListOffsets, MAGIC, Names, Operation, Request,
-    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TopicCreate, check_topic_name,
+    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_RETENTION_BYTES,
+    TOPIC_RETENTION_MS, TopicAlter, TopicCreate, check_topic_name,
 };
 
 /// Appends a whole request frame to `out`, which is unchanged on an error.
@@ -76,6 +78,7 @@ fn put_body(out: &mut Vec<u8>, request: &Request<'_>) -> Result<(), EncodeError>
         }
         Request::Metadata(names) => put_names(out, names),
         Request::TopicCreate(topic) => put_topic_create(out, topic)?,
+        Request::TopicAlter(alter) => put_topic_alter(out, alter)?,
         Request::TopicDelete(name) | Request::TopicDescribe(name) => put_topic_name(out, name)?,
         Request::TopicList | Request::GroupList | Request::InitProducerId => {}
         Request::Produce(_) => {} // written by `encode_request` itself
@@ -116,13 +119,39 @@ fn put_topic_name(out: &mut Vec<u8>, name: &str) -> Result<(), EncodeError> {
 
 fn put_topic_create(out: &mut Vec<u8>, topic: &TopicCreate<'_>) -> Result<(), EncodeError> {
     put_topic_name(out, topic.name)?;
+    let (age_ms, bytes) = (topic.retention.age_ms.map(Some), topic.retention.bytes.map(Some));
     let tail = TopicCreateTail {
         queues: U16::new(topic.queues),
         ack: ack_choice_byte(topic.ack),
-        flags: if topic.deep_validation { TOPIC_DEEP_VALIDATION } else { 0 },
+        flags: topic_flags(topic.deep_validation, age_ms, bytes),
     };
     out.extend_from_slice(tail.as_bytes());
+    put_limits(out, age_ms, bytes);
     Ok(())
+}
+
+fn put_topic_alter(out: &mut Vec<u8>, alter: &TopicAlter<'_>) -> Result<(), EncodeError> {
+    put_topic_name(out, alter.name)?;
+    let flags = topic_flags(false, alter.age_ms, alter.bytes);
+    let tail = TopicAlterTail { ack: ack_choice_byte(alter.ack), flags };
+    out.extend_from_slice(tail.as_bytes());
+    put_limits(out, alter.age_ms, alter.bytes);
+    Ok(())
+}
+
+type Given = Option<Option<u64>>;
+
+pub(super) fn topic_flags(deep_validation: bool, age_ms: Given, bytes: Given) -> u8 {
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    flag(deep_validation, TOPIC_DEEP_VALIDATION)
+        | flag(age_ms.is_some(), TOPIC_RETENTION_MS)
+        | flag(bytes.is_some(), TOPIC_RETENTION_BYTES)
+}
+
+pub(super) fn put_limits(out: &mut Vec<u8>, age_ms: Given, bytes: Given) {
+    for limit in [age_ms, bytes].into_iter().flatten() {
+        out.extend_from_slice(&limit.unwrap_or(0).to_be_bytes());
+    }
 }
 
 fn put_fetch(out: &mut Vec<u8>, fetch: &Fetch) {

@@ -5,7 +5,9 @@
 //!              10 client name string
 //! Ping         up to 1024 bytes
 //! Metadata     0 count u16 (0 = all), then count strings
-//! TopicCreate  name string, then: 0 queues u16, 2 ack u8, 3 flags u8
+//! TopicCreate  name string, then: 0 queues u16, 2 ack u8, 3 flags u8, limits
+//! TopicAlter   name string, then: 0 ack u8, 1 flags u8, limits
+//! limits       flag 2: retention_ms u64; flag 4: retention_bytes u64
 //! TopicDelete, TopicDescribe   name string
 //! TopicList    empty
 //! Produce      0 topic u32, 4 queue u16, 6 ack u8, 7 reserved u8, 8 batch to the end
@@ -35,6 +37,13 @@ pub(super) struct HelloHead {
 #[repr(C)]
 pub(super) struct TopicCreateTail {
     pub(super) queues: U16,
+    pub(super) ack: u8,
+    pub(super) flags: u8,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct TopicAlterTail {
     pub(super) ack: u8,
     pub(super) flags: u8,
 }
@@ -73,7 +82,7 @@ pub(super) struct ListOffsetsBody {
 
 const _: () = {
     assert!(size_of::<HelloHead>() == 10 && offset_of!(HelloHead, shard_wish) == 8);
-    assert!(size_of::<TopicCreateTail>() == 4);
+    assert!(size_of::<TopicCreateTail>() == 4 && size_of::<TopicAlterTail>() == 2);
     assert!(size_of::<ProduceHead>() == 8 && offset_of!(ProduceHead, ack) == 6);
     assert!(size_of::<FetchBody>() == 32 && offset_of!(FetchBody, bytes_max) == 20);
     assert!(size_of::<ListOffsetsBody>() == 16 && offset_of!(ListOffsetsBody, timestamp_ms) == 8);

@@ -4,6 +4,12 @@
 /// Topic flag: the node looks inside every batch it accepts, not only at its header.
 pub const TOPIC_DEEP_VALIDATION: u8 = 1;
 
+/// Topic flag: how long its records are kept is given, in milliseconds.
+pub const TOPIC_RETENTION_MS: u8 = 2;
+
+/// Topic flag: how many bytes of its records are kept is given.
+pub const TOPIC_RETENTION_BYTES: u8 = 4;
+
 /// Stats flag: one histogram per shard, not merged over the shards.
 pub const STATS_PER_SHARD: u8 = 1;
 
@@ -44,11 +50,13 @@ pub enum Operation {
     GroupList = 14,
     /// Get an idempotent producer's id.
     InitProducerId = 15,
+    /// Give a topic other settings.
+    TopicAlter = 16,
 }
 
 impl Operation {
     /// Every operation, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Hello,
         Self::Ping,
         Self::Metadata,
@@ -64,6 +72,7 @@ impl Operation {
         Self::OffsetFetch,
         Self::GroupList,
         Self::InitProducerId,
+        Self::TopicAlter,
     ];
 
     /// The operation with this number.
@@ -97,11 +106,13 @@ impl Operation {
             Self::OffsetFetch => "offset_fetch",
             Self::GroupList => "group_list",
             Self::InitProducerId => "init_producer_id",
+            Self::TopicAlter => "topic_alter",
         }
     }
 }
 
 pub use engine::level::AckLevel;
+pub use engine::shard::retention::Retention;
 
 /// Reads the byte of a request, where 255 leaves the choice to the default: `Ok(None)`.
 pub(super) fn ack_choice(ack: u8) -> Result<Option<AckLevel>, super::DecodeError> {
@@ -168,7 +179,7 @@ mod tests {
         for op in Operation::ALL {
             assert_eq!(Operation::from_u8(op.as_u8()), Some(op));
         }
-        assert_eq!((Operation::from_u8(0), Operation::from_u8(16)), (None, None));
+        assert_eq!((Operation::from_u8(0), Operation::from_u8(17)), (None, None));
         for (number, stage) in (0..).zip(Stage::ALL) {
             assert_eq!((stage.as_u8(), Stage::from_u8(number)), (number, Some(stage)));
         }

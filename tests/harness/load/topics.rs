@@ -12,12 +12,23 @@ use super::{Witness, pause};
 /// Makes and deletes topics until the node is gone.
 pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness>) {
     loop {
+        pause().await;
+        // What changes a topic is durable.
+        if witness.is_calm() {
+            continue;
+        }
         let name = {
             let mut promises = witness.promises();
             promises.topics_made += 1;
             format!("made-{}", promises.topics_made)
         };
-        let topic = NewTopic { name: &name, queues: 1, ack: None, deep_validation: false };
+        let topic = NewTopic {
+            name: &name,
+            queues: 1,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        };
         if client.create_topic(&topic).await.is_err() {
             return;
         }
@@ -30,7 +41,6 @@ pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness
         if random.random_ratio(7, 8) && delete(&client, &mut random, &witness).await.is_none() {
             return;
         }
-        pause().await;
     }
 }
 

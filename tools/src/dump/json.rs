@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use engine::audit::{Damage, Group};
 use engine::batch::{BatchRef, Record};
-use engine::broker::change_format::Change;
+use engine::broker::change_format::{Alteration, Change};
 use serde_json::{Map, Value, json};
 
 use super::Shown;
@@ -96,11 +96,22 @@ fn describe(change: &Change) -> Value {
     match change {
         Change::Create(topic) => json!({
             "create": topic.name, "topic": topic.id, "ack": topic.ack.name(), "deep": topic.deep,
+            "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
             "queues": topic.queues.iter().map(|queue| {
                 json!({ "id": queue.id, "shard": queue.shard })
             }).collect::<Vec<_>>(),
         }),
         Change::Delete { id } => json!({ "delete": id }),
+        Change::Alter(Alteration { id, ack, age_ms, bytes }) => {
+            let mut fields = Map::from_iter([("alter".to_owned(), (*id).into())]);
+            // What is missing stays as it is; null is no limit.
+            let ack = ack.map(|ack| ("ack", ack.name().into()));
+            let age = age_ms.map(|age| ("retention_ms", age.into()));
+            let bytes = bytes.map(|bytes| ("retention_bytes", bytes.into()));
+            let settings = [ack, age, bytes].into_iter().flatten();
+            fields.extend(settings.map(|(name, value): (_, Value)| (name.to_owned(), value)));
+            Value::Object(fields)
+        }
     }
 }
 

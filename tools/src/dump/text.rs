@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use engine::audit::Group;
 use engine::batch::{BatchRef, Record};
-use engine::broker::change_format::Change;
+use engine::broker::change_format::{Alteration, Change};
 
 use super::Shown;
 use crate::verify::text::time;
@@ -89,6 +89,14 @@ fn describe(change: &Change) -> String {
             topic.ack.name()
         ),
         Change::Delete { id } => format!("delete topic id {id}"),
+        Change::Alter(Alteration { id, ack, age_ms, bytes }) => {
+            let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |n| n.to_string());
+            let ack = ack.map(|ack| format!(", ack {}", ack.name()));
+            let age = age_ms.map(|age| format!(", retention ms {}", limit(age)));
+            let bytes = bytes.map(|bytes| format!(", retention bytes {}", limit(bytes)));
+            let settings = [ack, age, bytes].into_iter().flatten().collect::<String>();
+            format!("alter topic id {id}{settings}")
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use hdrhistogram::serialization::{Serializer, V2Serializer};
 use super::peer::Peer;
 use crate::client::{AckLevel, ClientConfig, ClientError, ErrorCode, ListKind};
 use crate::wire::{
-    Counter, HistogramPart, OffsetReply, Operation, QueueDescription, Reply, SHARD_ANY, Stage,
-    StatsReply, TOPIC_DEEP_VALIDATION, TopicDescription, TopicMetadata, TopicSummary,
+    Counter, HistogramPart, OffsetReply, Operation, QueueDescription, Reply, Retention, SHARD_ANY,
+    Stage, StatsReply, TopicAlter, TopicDescription, TopicMetadata, TopicSummary,
 };
 
 /// Answers the next request with `reply`.
@@ -29,13 +29,26 @@ async fn topics() {
     assert_eq!((topics.len(), topics[0].id, topics[0].queues, topics[0].ack), (1, 3, 8, ack));
 
     let queue = QueueDescription { queue: 0, shard: 1, start: 2, end: 9, visible: 8, bytes: 700 };
-    let description =
-        TopicDescription { topic, ack, flags: TOPIC_DEEP_VALIDATION, name, queues: vec![queue] };
+    let retention = Retention { age_ms: None, bytes: Some(5000) };
+    let description = TopicDescription {
+        topic,
+        ack,
+        deep_validation: true,
+        retention,
+        name,
+        queues: vec![queue],
+    };
     let reply = Reply::TopicDescribe(description);
     let node = answer(&mut peer, Operation::TopicDescribe, &reply);
     let (details, ()) = tokio::join!(client.describe_topic("t"), node);
     let details = details.unwrap();
     assert_eq!((details.deep_validation, details.queues), (true, vec![queue]));
+    assert_eq!(details.retention, retention);
+
+    let node = answer(&mut peer, Operation::TopicAlter, &Reply::TopicAlter);
+    let alter = TopicAlter { name: "t", ack: Some(ack), ..TopicAlter::default() };
+    let (altered, ()) = tokio::join!(client.alter_topic(&alter), node);
+    altered.unwrap();
 
     let found = TopicMetadata { error: None, topic, ack, name, shards: vec![0, 1].into() };
     let error = Some(ErrorCode::UnknownTopic);

@@ -20,7 +20,15 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 }
 
 async fn create(client: &Client, name: &str) -> Result<u32, ClientError> {
-    client.create_topic(&NewTopic { name, queues: 1, ack: None, deep_validation: false }).await
+    client
+        .create_topic(&NewTopic {
+            name,
+            queues: 1,
+            ack: None,
+            deep_validation: false,
+            retention: Default::default(),
+        })
+        .await
 }
 
 #[tokio::test]
