@@ -59,14 +59,18 @@ fn unwritten(evidence: &Evidence, choices: &Choices) -> Option<String> {
     })?;
     let written = write(evidence, choices.flush, (4, 1), None)?;
     let zeroes = match evidence.write_zeroes {
-        true => "the device makes the zeros for that itself",
-        false => "the zeros for that are written, the device does not make them itself",
+        true => "the device makes the zeros itself",
+        false => "zeros are written, the device does not make them itself",
+    };
+    let ratio = unwritten.p50_us / written.p50_us.max(0.1);
+    let so = match ratio > 1.1 {
+        true => format!("{} times as long: segments are filled ahead", number(ratio)),
+        false => "no longer than into written space; segments are filled ahead anyway".to_owned(),
     };
     Some(format!(
-        "Into space that was never written the same write takes {} us, {} times as long: segments \
-         are filled ahead of the log, and {zeroes}.",
+        "Into space that was never written the same write takes {} us, {so}. For that \
+         {zeroes}.",
         number(unwritten.p50_us),
-        number(unwritten.p50_us / written.p50_us.max(0.1)),
     ))
 }
 
@@ -171,7 +175,7 @@ fn cold(rounds: &[Evidence]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use engine::device::ColdFigure;
+    use engine::device::{ColdFigure, WriteFigure};
 
     use super::super::choose::choose;
     use super::super::synthetic::Device;
@@ -221,6 +225,23 @@ mod tests {
             assert!(text.contains(said), "{said:?} is not in:\n{text}");
         }
         assert!(words(&device, Some((1.0, 0.5))).contains("neither sendfile nor"));
+    }
+
+    #[test]
+    fn unwritten_space_is_told_as_it_is() {
+        let mut evidence = Device::default().evidence();
+        let mut slow = write(&evidence, Flush::Dsync, (4, 1), None).unwrap().clone();
+        slow.blocks = Blocks::Unwritten;
+        for (p50_us, said) in [(880.0, "880 us, 8.00 times as long"), (100.0, "no longer than")] {
+            let mut with = evidence.clone();
+            with.writes.push(WriteFigure { p50_us, ..slow.clone() });
+            let text = sentences(&findings(with)).join("\n");
+            assert!(text.contains(said), "{said:?} is not in:\n{text}");
+        }
+        evidence.write_zeroes = true;
+        evidence.writes.push(slow);
+        let text = sentences(&findings(evidence)).join("\n");
+        assert!(text.contains("the device makes the zeros itself"), "{text}");
     }
 
     #[test]
