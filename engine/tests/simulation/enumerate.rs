@@ -54,6 +54,7 @@ fn first_life(seed: u64, fua: bool, crash_at: u64) -> Result<(Machines, History,
             topics_max: 3,
             levels: MIXED,
             numbered: true,
+            limited: false,
         };
         workload::run(&mut node, &mut history, &mut random, &load);
         checks::answered_once::check(&history)?;
@@ -145,7 +146,7 @@ fn second_life(
     if !appended {
         return Err("the second life never comes to rest".to_owned());
     }
-    checks::liveness::check(&history)?;
+    checks::liveness::check(&history, false)?;
     history.crash(Crash::Power);
     let policy = if seed.is_multiple_of(2) {
         CrashPolicy::LoseAll

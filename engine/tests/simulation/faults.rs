@@ -118,6 +118,7 @@ fn one_fault(kind: OpKind, nth: u64, fault: Fault) -> Result<(), String> {
         topics_max: 2,
         levels: MIXED,
         numbered: true,
+        limited: false,
     };
     workload::run(&mut node, &mut history, &mut Random::new(nth), &load);
     let poisoned = node.broker.poison().is_some();

@@ -16,6 +16,8 @@ struct Setup {
     segment_bytes: u64,
     inflight_max: usize,
     retention: Retention,
+    /// The device is small, and above so many percent used segments go.
+    disk_percent: Option<u8>,
     load: Load,
 }
 
@@ -23,6 +25,16 @@ impl Setup {
     fn options(&self) -> OpenOptions {
         let retention = self.retention;
         OpenOptions { retention, ..options(self.segment_bytes, self.inflight_max) }
+    }
+
+    /// Whole segments go though somebody holds what is in them.
+    fn loses_segments(&self) -> bool {
+        self.retention.bytes.is_some() || self.disk_percent.is_some()
+    }
+
+    /// Something goes.
+    fn expires(&self) -> bool {
+        self.loses_segments() || self.load.limited
     }
 }
 
@@ -38,7 +50,7 @@ fn setup(random: &mut Random) -> Setup {
         // A disk that is often slow, but never slower than the deadline.
         _ => Latency { slow_one_in: 4, slow_factor: 50, ..Config::default().latency },
     };
-    let config = Config { fua: random.below(2) == 0, latency, ..Config::default() };
+    let mut config = Config { fua: random.below(2) == 0, latency, ..Config::default() };
     // A large segment is prefilled while it is written to; small ones roll.
     let (segment_bytes, value_bytes_max) = match random.below(12) {
         0 => (6 << 20, 900 << 10),
@@ -49,13 +61,20 @@ fn setup(random: &mut Random) -> Setup {
     // Some logs are kept short: two to four segments.
     let bytes = (random.below(4) == 0).then(|| random.between(2, 4) * segment_bytes);
     let retention = Retention { age_ms: None, bytes };
+    // Some topics have limits, some devices are small.
+    let limited = random.below(4) == 0;
+    let disk_percent = (random.below(8) == 0).then(|| random.between(50, 95) as u8);
+    if disk_percent.is_some() {
+        config.capacity_bytes_max = random.between(5, 12) * segment_bytes;
+    }
     let load = Load {
         steps: random.between(5, 150) as u32,
         requests_max: random.between(1, 6),
         value_bytes_max,
         topics_max: 3,
         levels: MIXED,
-        numbered: retention.bytes.is_none(),
+        numbered: retention.bytes.is_none() && disk_percent.is_none() && !limited,
+        limited,
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
     Setup {
@@ -64,6 +83,7 @@ fn setup(random: &mut Random) -> Setup {
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
         retention,
+        disk_percent,
         load,
     }
 }
@@ -117,10 +137,14 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let survey = node.survey()?;
     history.expire(&survey);
     // What expires after the restart is still in the image.
-    let audit = match setup.retention.bytes {
-        None => checks::audit::check(&images, setup.segment_bytes, &survey),
-        Some(_) => checks::audit::clean(&images, setup.segment_bytes),
+    let audit = if setup.expires() {
+        checks::audit::clean(&images, setup.segment_bytes)
+    } else {
+        checks::audit::check(&images, setup.segment_bytes, &survey)
     };
+    if !setup.loses_segments() {
+        checks::limits::after_restart(&history, &survey)?;
+    }
     audit
         .and_then(|()| checks::after_restart(&history, &survey))
         .map_err(|what| format!("after a stop: {what}"))
@@ -152,6 +176,7 @@ fn live(
             return if crashed { Ok(false) } else { Err(format!("cannot open: {error}")) };
         }
     };
+    node.broker.limit_disk(setup.disk_percent);
     if node.crashed() {
         return Ok(false);
     }
@@ -160,10 +185,15 @@ fn live(
         return Ok(false);
     }
     let survey = survey?;
-    if setup.retention.bytes.is_some() {
+    if setup.retention.bytes.is_some() && setup.disk_percent.is_none() && !setup.load.limited {
         let (shards, retention) = (setup.shards, setup.retention);
         checks::retention::check(&mut node, history, shards, retention, setup.segment_bytes)?;
+    }
+    if setup.expires() {
         history.expire(&survey);
+    }
+    if !setup.loses_segments() {
+        checks::limits::after_restart(history, &survey)?;
     }
     checks::after_restart(history, &survey)?;
     checks::readers::check(&mut node, history, &survey)?;
@@ -176,15 +206,24 @@ fn live(
     if node.crashed() {
         return Ok(false);
     }
+    if !setup.loses_segments() {
+        checks::limits::in_life(&node, history)?;
+    }
     if last || random.below(2) == 0 {
         if !node.settle(history) {
-            return Err("the node never comes to rest".to_owned());
+            let counters: Vec<_> =
+                node.broker.shards().iter().map(|s| (s.oldest_segment(), s.counters())).collect();
+            return Err(format!(
+                "the node never comes to rest {:?} {:?} {counters:?}",
+                setup.disk_percent,
+                setup.config.capacity_bytes_max / setup.segment_bytes
+            ));
         }
         checks::answered_once::check(history)?;
         if node.crashed() {
             return Ok(false);
         }
-        checks::liveness::check(history)?;
+        checks::liveness::check(history, setup.disk_percent.is_some())?;
     }
     if last && !node.stop(history) {
         return Err("the node does not come to a stop".to_owned());
