@@ -13,6 +13,7 @@
 //! load and cuts, but not what the kernel makes of the load; so the image that failed is kept.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use net::client::AckLevel;
@@ -29,12 +30,12 @@ use crate::harness::node::Node;
 use crate::harness::power::{Record, Stand, Survivors, in_own_namespace};
 
 /// Cuts of an ordinary run, if there is time.
-const CUTS: u64 = 30;
-const TIME_MAX: Duration = Duration::from_secs(40);
+const CUTS: u64 = 24;
+const TIME_MAX: Duration = Duration::from_secs(30);
 /// Cuts of one life before there is another one.
-const CUTS_OF_A_LIFE: u64 = 15;
-const IMAGE_BYTES: usize = 48 << 20;
-const VALUE_BYTES_MAX: usize = 6000;
+const CUTS_OF_A_LIFE: u64 = 12;
+/// Room for a second of whatever a machine can do, and for what comes after the cuts.
+const IMAGE_BYTES: usize = 64 << 20;
 /// The limit of the log, where it has one; and segments it leaves for sure, but for the one whose
 /// leaving kept it, the one that is being written to and the one that a cut takes back.
 const RETENTION_MIB: u64 = 5;
@@ -45,6 +46,7 @@ struct Setup {
     seed: u64,
     block_bytes: u32,
     expires: bool,
+    value_bytes_max: usize,
     load: Duration,
 }
 
@@ -55,6 +57,8 @@ struct Tally {
     cuts: u64,
     /// Cuts of nodes that had come back from one.
     second_cuts: u64,
+    /// Writes that no flush covered when a cut came.
+    uncovered: usize,
     promises: u64,
     events: usize,
 }
@@ -88,11 +92,14 @@ async fn lives(seed: u64, cuts: u64, deadline: Option<Instant>) -> Tally {
         // Says so when the test fails, in whatever way.
         let _replay = Replay(seed);
         let mut random = StdRng::seed_from_u64(seed);
+        let expires = random.random();
         let setup = Setup {
             seed,
             block_bytes: if random.random() { 4096 } else { 1024 },
-            expires: random.random(),
-            load: Duration::from_millis(random.random_range(500..1500)),
+            expires,
+            // What does not expire must not fill the disk.
+            value_bytes_max: if expires { 6000 } else { 600 },
+            load: Duration::from_millis(random.random_range(300..1000)),
         };
         let life = live(&setup, &mut random).await;
         println!("seed {seed}: {:?} in {} events", life.record.counts(), life.record.len());
@@ -145,14 +152,17 @@ fn start(data: &Path, setup: &Setup) -> Node {
     Node::start(data, &options)
 }
 
+fn witness(setup: &Setup, held: Promises, stand: &Stand) -> Arc<Witness> {
+    Witness::new(held, AckLevel::Durable, setup.value_bytes_max, stand.clock())
+}
+
 /// Runs a node on a new file system until it is killed.
 async fn live(setup: &Setup, random: &mut StdRng) -> Life {
     let mut stand = Stand::new(vec![0; IMAGE_BYTES], setup.seed);
     stand.format(setup.block_bytes);
     let data = stand.mount().join("data");
     let mounted = stand.now();
-    let witness =
-        Witness::new(Promises::default(), AckLevel::Durable, VALUE_BYTES_MAX, stand.clock());
+    let witness = witness(setup, Promises::default(), &stand);
     let node = start(&data, setup);
     create_topics(&node).await;
     let begun = stand.now();
@@ -183,7 +193,9 @@ impl Life {
         let at = self.moment(random);
         let survivors = Survivors::any(random);
         let image = Image::new(self.record.cut(at as usize, survivors, random));
-        println!("cut at {at} of {}, {survivors:?}", self.record.len());
+        let uncovered = self.record.uncovered(at as usize);
+        println!("cut at {at} of {}: {uncovered} writes, {survivors:?}", self.record.len());
+        tally.uncovered += uncovered;
         let held = self.promises.until(at);
         let is_new = at < self.begun;
         let second = image.come_back(setup, held, is_new, random).await;
@@ -192,7 +204,9 @@ impl Life {
             // Anywhere: while the file system is mended, while the node starts, later.
             let at = random.random_range(0..=life.end);
             let survivors = Survivors::any(random);
-            println!("  and again at {at} of {}, {survivors:?}", life.record.len());
+            let uncovered = life.record.uncovered(at as usize);
+            println!("  and at {at} of {}: {uncovered} writes, {survivors:?}", life.record.len());
+            tally.uncovered += uncovered;
             let image = Image::new(life.record.cut(at as usize, survivors, random));
             let held = life.promises.until(at);
             image.come_back(setup, held, is_new && at < life.begun, random).await;
@@ -226,7 +240,7 @@ impl Image {
             segments = document["shards"][0]["segments"].as_u64();
         }
         let before = held.count();
-        let witness = Witness::new(held, AckLevel::Durable, VALUE_BYTES_MAX, stand.clock());
+        let witness = witness(setup, held, &stand);
         let node = start(&data, setup);
         if is_new {
             create_topics(&node).await;
@@ -235,8 +249,8 @@ impl Image {
         assert!(seen.expired == 0 || segments >= Some(SEGMENTS_LEFT), "{seen:?}, {segments:?}");
         let begun = stand.now();
         let load = Load::start(&node, &witness, random).await;
-        let until = Instant::now() + Duration::from_millis(random.random_range(20..200));
-        while witness.promises().count() == before || Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..200))).await;
+        if witness.promises().count() == before {
             witness.next_promise().await;
         }
         let end = stand.now();

@@ -16,7 +16,7 @@ pub(crate) async fn check(node: &Node, witness: &Witness, expires: bool) -> Seen
     let mut held = witness.promises().clone();
     topics(&client, &held).await;
     let mut seen = Seen::default();
-    for (topic, name) in TOPICS.iter().enumerate() {
+    for (topic, (name, _)) in TOPICS.iter().enumerate() {
         for queue in 0..QUEUES {
             let (id, found) = read(&client, name, queue).await;
             let value = |producer, sequence| witness.value(producer, sequence);

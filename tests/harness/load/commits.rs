@@ -12,7 +12,7 @@ use super::{GROUP, QUEUES, TOPICS, Witness, pause};
 /// Commits the newest acknowledged offset of one queue after the other until the node is gone.
 pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness>) {
     let mut ids = Vec::new();
-    for topic in TOPICS {
+    for (topic, _) in TOPICS {
         let Ok(details) = client.describe_topic(topic).await else { return };
         ids.push(details.id);
     }
@@ -34,7 +34,7 @@ pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness
             (offset, commits.len() - 1)
         };
         let levels = [AckLevel::Written, AckLevel::Durable];
-        let level = levels[random.random_range(0..2)];
+        let level = witness.now_at_most(levels[random.random_range(0..2)]);
         let (offset, metadata) = (Some(offset), "");
         let new = NewOffset { topic: ids[topic], queue, offset, epoch: 0, metadata };
         let Ok(results) = client.commit_offsets(GROUP, &[new], Some(level)).await else { continue };

@@ -14,10 +14,11 @@ mod produce;
 pub(crate) mod promises;
 mod topics;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use net::client::{AckLevel, ClientError, ErrorCode, NewTopic};
+use net::client::{AckLevel, Client, ClientError, ErrorCode, NewTopic};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
@@ -27,14 +28,16 @@ use super::node::Node;
 use super::verify::value;
 use promises::{Promises, Stamp};
 
-/// Topics of plain producers, each with [`QUEUES`].
-pub(crate) const TOPICS: [&str; 3] = ["a", "b", "c"];
-pub(crate) const QUEUES: u16 = 2;
-pub(crate) const PRODUCERS: usize = 6;
+/// Topics of plain producers, each with [`QUEUES`], and what they ask for where nobody does: what
+/// consumers see waits for that.
+const TOPICS: [(&str, AckLevel); 3] =
+    [("a", AckLevel::Durable), ("b", AckLevel::Written), ("c", AckLevel::Memory)];
+const QUEUES: u16 = 2;
+const PRODUCERS: usize = 6;
 /// The topic of idempotent producers, each with a queue of its own.
-pub(crate) const ONCE: &str = "once";
-pub(crate) const SENDERS: u16 = 2;
-pub(crate) const GROUP: &str = "group";
+const ONCE: &str = "once";
+const SENDERS: u16 = 2;
+const GROUP: &str = "group";
 /// What a value of an idempotent producer says of its origin: this, and its number.
 const SENDER_BASE: usize = 1000;
 
@@ -45,6 +48,8 @@ pub(crate) struct Witness {
     /// The lowest level that survives the crash to come.
     survives: AckLevel,
     value_bytes_max: usize,
+    /// Nobody wants anything to be durable at the moment.
+    calm: AtomicBool,
     acked: Notify,
 }
 
@@ -56,8 +61,8 @@ impl Witness {
         clock: impl Fn() -> Stamp + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (promises, clock) = (Mutex::new(promises), Box::new(clock));
-        let acked = Notify::new();
-        Arc::new(Self { promises, clock, survives, value_bytes_max, acked })
+        let (calm, acked) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { promises, clock, survives, value_bytes_max, calm, acked })
     }
 
     /// The time of the witness's clock.
@@ -82,6 +87,15 @@ impl Witness {
         promise.await.expect("the node goes on answering");
     }
 
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// The level to be asked for now by who would like this one.
+    fn now_at_most(&self, level: AckLevel) -> AckLevel {
+        if self.is_calm() { level.min(AckLevel::Written) } else { level }
+    }
+
     fn survives(&self, level: AckLevel) -> bool {
         level >= self.survives
     }
@@ -101,14 +115,10 @@ impl Witness {
 /// Makes the topics of the load that are not there yet.
 pub(crate) async fn create_topics(node: &Node) {
     let client = node.client().await;
-    for (name, queues) in TOPICS.map(|name| (name, QUEUES)).into_iter().chain([(ONCE, SENDERS)]) {
-        let topic = NewTopic {
-            name,
-            queues,
-            ack: None,
-            deep_validation: false,
-            retention: Default::default(),
-        };
+    let plain = TOPICS.map(|(name, level)| (name, QUEUES, Some(level)));
+    for (name, queues, ack) in plain.into_iter().chain([(ONCE, SENDERS, None)]) {
+        let retention = Default::default();
+        let topic = NewTopic { name, queues, ack, deep_validation: false, retention };
         match client.create_topic(&topic).await {
             Ok(_) | Err(ClientError::Server { code: ErrorCode::TopicExists, .. }) => {}
             Err(error) => panic!("{name} cannot be made: {error}"),
@@ -136,6 +146,9 @@ impl Load {
         tasks.push(tokio::task::spawn_local(topics::run(client, seed, Arc::clone(witness))));
         let seed = StdRng::seed_from_u64(random.random());
         tasks.push(tokio::task::spawn_local(commits::run(other, seed, Arc::clone(witness))));
+        let seed = StdRng::seed_from_u64(random.random());
+        let client = node.client().await;
+        tasks.push(tokio::task::spawn_local(be_calm(client, seed, Arc::clone(witness))));
         let mut threads = Vec::new();
         for number in 0..usize::from(SENDERS) {
             let (address, witness) = (node.address.clone(), Arc::clone(witness));
@@ -155,6 +168,16 @@ impl Load {
             thread.join().expect("no check failed");
         }
     }
+}
+
+/// Now and then nobody wants anything to be durable, so that devices see plain writes only, and the change
+/// from these to flushed ones.
+async fn be_calm(client: Client, mut random: StdRng, witness: Arc<Witness>) {
+    while client.ping(b"").await.is_ok() {
+        witness.calm.store(random.random(), Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(random.random_range(1..60))).await;
+    }
+    witness.calm.store(false, Ordering::Relaxed);
 }
 
 /// Between two requests of those who do not ask all the time.

@@ -56,7 +56,12 @@ fn send_all(
         builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).expect("fits");
         let level = [AckLevel::Written, AckLevel::Durable][random.random_range(0..2)];
         // A batch that is lost would leave a gap in its numbers.
-        let ack = Some(level.max(witness.survives));
+        let level = level.max(witness.survives);
+        if witness.now_at_most(level) != level {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        let ack = Some(level);
         let batch = builder.finish().expect("a batch");
         let produce = Produce { topic, queue: number as u16, ack, batch };
         let reply = raw.call(&frame(1, &Request::Produce(produce)))?;

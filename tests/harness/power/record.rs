@@ -131,6 +131,13 @@ impl Record {
         image
     }
 
+    /// How many writes no flush covers when the power is cut after `at` events.
+    pub(crate) fn uncovered(&self, at: usize) -> usize {
+        let events = &self.events[..at.min(self.events.len())];
+        let covered = covered(events).into_iter().filter(|is| *is).count();
+        events.iter().filter(|event| matches!(event, Event::Write { .. })).count() - covered
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         let mut in_flight: usize = 0;
@@ -205,4 +212,5 @@ fn flushes_cover_what_had_ended() {
     assert_eq!(torn.len(), 9, "every version of either sector: {torn:?}");
     let counts = Counts { writes: 3, flushes: 1, bytes: 3072, in_flight_max: 1 };
     assert_eq!(record.counts(), counts);
+    assert_eq!((record.uncovered(end), record.uncovered(flush + 3)), (2, 2));
 }
