@@ -170,6 +170,14 @@ const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
+        name: "fdatasync-covers-writes-in-flight",
+        edits: &[(COMMIT, "Flush::Fdatasync => self.written,", "Flush::Fdatasync => self.submitted,")],
+    },
+    Mutant {
+        name: "a-later-fdatasync-makes-a-failed-one-good",
+        edits: &[(COMMIT, "        if self.in_doubt {", "        if false {")],
+    },
+    Mutant {
         name: "recovery-ignores-epochs",
         edits: &[(
             SCAN,

@@ -16,10 +16,10 @@ use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
 use engine::limits::{
     BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX,
-    RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+    PREFILL_STEP_BYTES, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
 };
 use engine::log::recover::OpenOptions;
-use engine::log::writer::WriterOptions;
+use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
 use thiserror::Error;
 
@@ -62,6 +62,8 @@ impl NodeOptions {
             reactor: ReactorConfig::default(),
             writer: WriterOptions {
                 groups_inflight_max: GROUPS_INFLIGHT_MAX,
+                flush: Flush::default(),
+                prefill_step_bytes: PREFILL_STEP_BYTES,
                 tail_continuation: true,
                 flush_deadline_ms: FLUSH_DEADLINE_MS,
             },

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use engine::device;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -112,6 +113,12 @@ impl Broker {
     /// When it does not start.
     pub fn start(options: &Options, waiting: Waiting, parent: &Path) -> Result<Self, BenchError> {
         let data = Scratch::new(parent, options.keep)?;
+        // What was measured of the device holds for every directory on it.
+        let tuned = parent.join(device::FILE_NAME);
+        if tuned.exists() {
+            let copied = fs::copy(&tuned, data.path().join(device::FILE_NAME));
+            copied.map_err(BenchError::dir("reading", &tuned))?;
+        }
         let mut args = vec!["serve".to_owned(), "--data".to_owned()];
         args.push(data.path().to_string_lossy().into_owned());
         args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);

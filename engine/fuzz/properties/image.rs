@@ -13,9 +13,10 @@ use engine::batch::{BatchRef, NewRecord, append_single};
 use engine::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use engine::io::{Disk, FileName};
 use engine::level::AckLevel;
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
 use engine::log::recover::{OpenError, OpenOptions, open};
-use engine::log::writer::{Append, AppendError, Log, WriterOptions};
+use engine::log::writer::{Append, AppendError, Flush, Log, WriterOptions};
 use engine::shard::retention::Retention;
 
 const SEGMENT_BYTES: u64 = 32 << 10;
@@ -37,8 +38,13 @@ thread_local! {
 }
 
 fn options() -> OpenOptions {
-    let writer =
-        WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
+    let writer = WriterOptions {
+        groups_inflight_max: 2,
+        flush: Flush::Dsync,
+        prefill_step_bytes: PREFILL_STEP_BYTES,
+        tail_continuation: true,
+        flush_deadline_ms: 2000,
+    };
     let retention = Retention::default();
     OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer, retention }
 }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+pub use super::commit::Flush;
 use super::entry_format::{BATCH_UNCOVERED_BYTES, Kind};
 use super::position::LogPos;
 use crate::io::{Errno, Nanos};
@@ -12,6 +13,10 @@ use crate::level::AckLevel;
 pub struct WriterOptions {
     /// Device writes in flight.
     pub groups_inflight_max: usize,
+    /// How groups become durable.
+    pub flush: Flush,
+    /// Bytes made written space by one background operation, a multiple of the block.
+    pub prefill_step_bytes: u32,
     /// Continue in the last block when its write has completed.
     pub tail_continuation: bool,
     /// A device write that takes longer poisons the log, in milliseconds; so does an operation of

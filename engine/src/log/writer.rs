@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-pub use super::append::{Append, AppendError, Appended, GroupTimes, WriterOptions};
+pub use super::append::{Append, AppendError, Appended, Flush, GroupTimes, WriterOptions};
 use super::commit::{Commit, Next, Way};
 use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader};
 use super::group_format::{GROUP_HEADER_BYTES, GroupHeader};
@@ -86,16 +86,17 @@ impl Log {
     #[must_use]
     pub fn new(
         options: WriterOptions,
-        segments: Segments,
+        mut segments: Segments,
         end: LogPos,
         sequence: u64,
         store_timestamp_ms: u64,
     ) -> Self {
+        segments.set_prefill_step(options.prefill_step_bytes);
         Self {
             options,
             segments,
             window: Window::new(WINDOW_BYTES),
-            commit: Commit::new(sequence, options.groups_inflight_max),
+            commit: Commit::new(sequence, options.groups_inflight_max, options.flush),
             open: None,
             sealed: VecDeque::new(),
             sequence_next: sequence + 1,
@@ -508,7 +509,10 @@ impl Log {
                 }
                 self.advance();
             }
-            Err(errno) => self.fail(errno),
+            Err(errno) => {
+                self.commit.failed(op);
+                self.fail(errno);
+            }
         }
         None
     }

@@ -9,8 +9,9 @@ use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
 use engine::io::{Disk, Env, Nanos};
 use engine::level::AckLevel;
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::{OpenError, OpenOptions};
-use engine::log::writer::WriterOptions;
+use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
 use engine::shard::turn::{TurnClock, TurnEnd};
 use engine::shard::{Effect, Fetch, FetchError, Token};
@@ -55,6 +56,8 @@ pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOpt
         segment_bytes,
         writer: WriterOptions {
             groups_inflight_max,
+            flush: Flush::Dsync,
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,
             flush_deadline_ms: 2000,
         },

@@ -2,6 +2,7 @@
 
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
 use engine::log::recover::OpenOptions;
+use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
 
 use crate::checks;
@@ -15,6 +16,8 @@ struct Setup {
     shards: usize,
     segment_bytes: u64,
     inflight_max: usize,
+    flush: Flush,
+    prefill_step_bytes: u32,
     retention: Retention,
     /// The device is small, and above so many percent used segments go.
     disk_percent: Option<u8>,
@@ -23,8 +26,10 @@ struct Setup {
 
 impl Setup {
     fn options(&self) -> OpenOptions {
-        let retention = self.retention;
-        OpenOptions { retention, ..options(self.segment_bytes, self.inflight_max) }
+        let mut options = options(self.segment_bytes, self.inflight_max);
+        options.writer.flush = self.flush;
+        options.writer.prefill_step_bytes = self.prefill_step_bytes;
+        OpenOptions { retention: self.retention, ..options }
     }
 
     /// Whole segments go though somebody holds what is in them.
@@ -82,6 +87,8 @@ fn setup(random: &mut Random) -> Setup {
         shards,
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
+        prefill_step_bytes: 4096 << random.below(9),
+        flush: if random.below(3) == 0 { Flush::Fdatasync } else { Flush::Dsync },
         retention,
         disk_percent,
         load,

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 
 use engine::batch::{NewRecord, append_single};
 use engine::io::sim::{Config, SimEnv};
+use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::OpenOptions;
-use engine::log::writer::WriterOptions;
+use engine::log::writer::{Flush, WriterOptions};
 use engine::shard::retention::Retention;
 use engine::stage::Stage;
 use hdrhistogram::serialization::Deserializer;
@@ -32,6 +33,8 @@ impl Door {
     fn open() -> Self {
         let writer = WriterOptions {
             groups_inflight_max: 2,
+            flush: Flush::Dsync,
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,
             flush_deadline_ms: 2000,
         };

@@ -4,17 +4,23 @@ use super::*;
 use crate::batch::{BatchRef, NewRecord, append_single};
 use crate::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use crate::level::AckLevel;
+use crate::limits::PREFILL_STEP_BYTES;
 use crate::log::entry_format::{ENTRY_HEADER_BYTES, Kind};
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::position::Handle;
-use crate::log::writer::{Append, AppendError, Appended};
+use crate::log::writer::{Append, AppendError, Appended, Flush};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 const SEGMENT: FileName = FileName::Segment(0);
 
 fn options(segment_bytes: u64) -> OpenOptions {
-    let writer =
-        WriterOptions { groups_inflight_max: 2, tail_continuation: true, flush_deadline_ms: 2000 };
+    let writer = WriterOptions {
+        groups_inflight_max: 2,
+        flush: Flush::Dsync,
+        prefill_step_bytes: PREFILL_STEP_BYTES,
+        tail_continuation: true,
+        flush_deadline_ms: 2000,
+    };
     OpenOptions { shard: 0, node: [3; 16], segment_bytes, writer, retention: Retention::default() }
 }
 
