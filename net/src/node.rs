@@ -15,8 +15,8 @@ use engine::data_dir::{DataDir, DirError, FormatOptions};
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
 use engine::limits::{
-    BLOCK_MEMORY_BYTES_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, PREFILL_STEP_BYTES,
-    RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX,
+    PREFILL_STEP_BYTES, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
 };
 use engine::log::recover::OpenOptions;
 use engine::log::writer::{Flush, WriterOptions};
@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub writer: WriterOptions,
     /// How long records are kept.
     pub retention: Retention,
+    /// Above so many percent used of the file system the oldest records go; `None`: never for that.
+    pub disk_used_percent_max: Option<u8>,
 }
 
 impl NodeOptions {
@@ -66,6 +68,7 @@ impl NodeOptions {
                 flush_deadline_ms: FLUSH_DEADLINE_MS,
             },
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
+            disk_used_percent_max: Some(DISK_USED_PERCENT_MAX),
         }
     }
 }
@@ -107,8 +110,10 @@ impl Node {
         let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let (writer, retention) = (options.writer, options.retention);
+        let disk_used_percent_max = options.disk_used_percent_max;
         let reactor = Reactor::spawn(options.reactor, listener, move |ring| {
-            let broker = open_broker(ring, &dir, writer, retention)?;
+            let mut broker = open_broker(ring, &dir, writer, retention)?;
+            broker.limit_disk(disk_used_percent_max);
             let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
             let identity = Identity { node: dir.node, name };
             Ok(Native::new(broker, identity, Box::new(dir)))

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use engine::limits::{FLUSH_DEADLINE_MS, RETENTION_AGE_MS};
+use engine::limits::{
+    DISK_FULL_PERCENT, DISK_USED_PERCENT_MAX, FLUSH_DEADLINE_MS, RETENTION_AGE_MS,
+};
 use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
 use net::node::{Node, NodeOptions, PORT_DEFAULT};
@@ -86,6 +88,12 @@ pub(crate) struct Options {
     /// go, never the one that is being written to.
     #[arg(long, value_name = "MIB")]
     retention_mib: Option<u64>,
+    /// The oldest records go, a segment at a time, while more of the file system than this is used,
+    /// in percent, whoever uses it (0: never for that). From 95 on, and when nothing is left to go,
+    /// producers are told that the disk is full.
+    #[arg(long, value_name = "PERCENT", default_value_t = DISK_USED_PERCENT_MAX,
+          value_parser = clap::value_parser!(u8).range(0..=i64::from(DISK_FULL_PERCENT)))]
+    retention_disk_percent: u8,
     /// A connection that stays silent within a frame for this long is closed, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = Limits::default().partial_deadline_ms,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -191,6 +199,8 @@ fn node_options(options: &Options) -> NodeOptions {
         age_ms: hours.map(|hours| hours.saturating_mul(HOUR_MS)),
         bytes: options.retention_mib.map(|mib| mib.saturating_mul(1 << 20)),
     };
+    node.disk_used_percent_max =
+        Some(options.retention_disk_percent).filter(|percent| *percent > 0);
     node.writer.flush_deadline_ms = options.flush_deadline_ms;
     node
 }

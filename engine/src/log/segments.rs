@@ -127,8 +127,9 @@ impl Segments {
     }
 
     /// Takes the oldest segment out of the log. The caller knows that nobody needs it: see `trim`.
-    /// `false` while the one before is on its way out, or when there is only one.
-    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
+    /// With `keep` its file may become a spare. `false` while the one before is on its way out, or
+    /// when there is only one.
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, keep: bool, now: Nanos) -> bool {
         let oldest = self.oldest();
         let filling = self.fill.number() <= oldest;
         if self.trim.is_busy() || filling || oldest >= self.current || self.halted {
@@ -137,7 +138,8 @@ impl Segments {
         let Some(file) = self.files.remove(&oldest) else { return false };
         let filled = self.prefilled.remove(&oldest).unwrap_or(0);
         // The successor may be in the making; the one after it is not.
-        self.trim.begin(disk, (oldest, file), (self.current + 2, filled), now);
+        let spare = keep.then_some((self.current + 2, filled));
+        self.trim.begin(disk, (oldest, file), spare, now);
         true
     }
 

@@ -575,8 +575,8 @@ impl Log {
     }
 
     /// Takes the oldest segment out of the log: see [`Segments::trim`].
-    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
-        self.segments.trim(disk, now)
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, keep: bool, now: Nanos) -> bool {
+        self.segments.trim(disk, keep, now)
     }
 
     /// Newest store time given out, in milliseconds since the Unix epoch.

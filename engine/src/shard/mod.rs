@@ -3,7 +3,7 @@
 //! Reading order: [`Shard::open`] (`open.rs`) -> [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
 //! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves the
-//! log (`retention.rs`, `keep.rs`, `checkpoint.rs`).
+//! log (`retention.rs`, `keep.rs`, `room.rs`, `checkpoint.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
@@ -39,6 +39,9 @@ mod request;
 pub mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod room;
+#[cfg(test)]
+mod room_tests;
 pub mod sequences;
 #[cfg(test)]
 mod tests;
@@ -87,6 +90,7 @@ pub struct Shard<E: Env> {
     checkpoints: Checkpoints,
     expiry: Expiry,
     keep: Keeps,
+    room: room::Room,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,

@@ -12,6 +12,7 @@ use super::keep::Keeps;
 use super::offset_table::OffsetTable;
 use super::queues::Queues;
 use super::retention::Expiry;
+use super::room::Room;
 use super::sequences::Sequences;
 use super::{Shard, cold, fetch};
 use crate::io::{Env, Nanos};
@@ -111,6 +112,7 @@ impl<E: Env> Shard<E> {
             checkpoints,
             expiry: Expiry::new(options.retention, newest_ms),
             keep: Keeps::default(),
+            room: Room::default(),
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),

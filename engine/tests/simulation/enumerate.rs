@@ -72,6 +72,7 @@ fn first_life(case: Case, crash_at: u64) -> Result<(Machines, History, u64), Str
             topics_max: 3,
             levels: MIXED,
             numbered: true,
+            limited: false,
         };
         workload::run(&mut node, &mut history, &mut random, &load);
         checks::answered_once::check(&history)?;
@@ -161,7 +162,7 @@ fn second_life(
     if !appended {
         return Err("the second life never comes to rest".to_owned());
     }
-    checks::liveness::check(&history)?;
+    checks::liveness::check(&history, false)?;
     history.crash(Crash::Power);
     let policy = if case.seed.is_multiple_of(2) {
         CrashPolicy::LoseAll

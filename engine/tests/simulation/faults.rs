@@ -121,6 +121,7 @@ fn one_fault(flush: Flush, kind: OpKind, nth: u64, fault: Fault) -> Result<(), S
         topics_max: 2,
         levels: MIXED,
         numbered: true,
+        limited: false,
     };
     workload::run(&mut node, &mut history, &mut Random::new(nth), &load);
     let poisoned = node.broker.poison().is_some();
