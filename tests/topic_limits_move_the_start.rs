@@ -10,7 +10,7 @@ use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::run_well;
 use crate::harness::verify::value;
 
-const OPTIONS: [&str; 2] = ["--segment-mib", "1"];
+const OPTIONS: [&str; 4] = ["--segment-mib", "1", "--retention-disk-percent", "0"];
 const MESSAGES: u64 = 300;
 const VALUE_BYTES: usize = 20_000;
 const MIB: u64 = 1 << 20;

@@ -3,7 +3,7 @@
 //! Reading order: [`pace`] (when each operation should start), [`yardstick`] (what the raw device
 //! and the raw socket do on this machine), [`load`] (the generator), [`scenario`]
 //! (what is run, in which order), [`report`] (the data of a run, and the table, plot and
-//! JSON made from it).
+//! JSON made from it). [`tune`] measures a device and chooses what a node does on it.
 //!
 //! Invariants: a latency of an open-loop run counts from the *intended* start; percentiles are
 //! never averaged; a figure of the broker is quoted beside its yardstick from the same run.
@@ -14,4 +14,5 @@ pub mod load;
 pub mod pace;
 pub mod report;
 pub mod scenario;
+pub mod tune;
 pub mod yardstick;

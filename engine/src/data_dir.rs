@@ -3,6 +3,7 @@
 //! ```text
 //!   DIR/LOCK         locked (flock) while a node runs
 //!   DIR/FORMAT       TOML: format = 3, node, shards, segment_bytes
+//!   DIR/device.toml  what `uringmq tune` measured: see `device`
 //!   DIR/shard-000/   superblock, segment-*.log, index-*.idx, spare-*.log
 //! ```
 //!
@@ -18,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::device;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 
 /// The format this program writes.
@@ -136,19 +138,7 @@ impl DataDir {
         fs::create_dir_all(dir).map_err(io("creating", dir))?;
         let format_path = dir.join(FORMAT_FILE);
         // Looked at before the lock file is made, so that a refused directory stays as it was.
-        if format_path.exists() {
-            read_format(dir, &format_path)?;
-        } else {
-            let entries = fs::read_dir(dir).map_err(io("reading", dir))?;
-            let ours = [LOCK_FILE, "FORMAT.new"];
-            for entry in entries {
-                let entry = entry.map_err(io("reading", dir))?;
-                let name = entry.file_name();
-                if !ours.iter().any(|our| name == **our) && !is_shard(&name.to_string_lossy()) {
-                    return Err(DirError::Foreign { dir: dir.to_owned() });
-                }
-            }
-        }
+        refuse_foreign(dir)?;
         let lock = lock(dir)?;
         let format = if format_path.exists() {
             read_format(dir, &format_path)?
@@ -212,6 +202,39 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.dir
     }
+}
+
+/// A data directory, or one that may become one, that no node uses while this lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// `None` where no node was ever started: nothing is locked, and nothing is left behind.
+    _lock: Option<Flock<File>>,
+}
+
+/// Claims `dir`, which must exist; nothing in it is changed.
+///
+/// # Errors
+/// [`DirError`] when it is in use, not ours, of a newer format, or the file system fails.
+pub fn claim(dir: &Path) -> Result<Claim, DirError> {
+    refuse_foreign(dir)?;
+    let lock = dir.join(LOCK_FILE).exists().then(|| lock(dir)).transpose()?;
+    Ok(Claim { _lock: lock })
+}
+
+/// Refuses a directory that is not ours and not empty.
+fn refuse_foreign(dir: &Path) -> Result<(), DirError> {
+    let format_path = dir.join(FORMAT_FILE);
+    if format_path.exists() {
+        return read_format(dir, &format_path).map(drop);
+    }
+    let ours = [LOCK_FILE, "FORMAT.new", device::FILE_NAME, device::file::NEW_FILE_NAME];
+    for entry in fs::read_dir(dir).map_err(io("reading", dir))? {
+        let name = entry.map_err(io("reading", dir))?.file_name();
+        if !ours.iter().any(|our| name == **our) && !is_shard(&name.to_string_lossy()) {
+            return Err(DirError::Foreign { dir: dir.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn is_shard(name: &str) -> bool {
@@ -288,78 +311,4 @@ fn parse_node(hex: &str) -> Option<[u8; 16]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OPTIONS: FormatOptions = FormatOptions { shards: 2, segment_bytes: 4 << 20 };
-
-    #[test]
-    fn formatted_once_and_locked() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new");
-        let first = DataDir::open(&path, &OPTIONS).unwrap();
-        assert!(matches!(DataDir::open(&path, &OPTIONS), Err(DirError::InUse { .. })));
-        let node = first.node;
-        drop(first);
-        let other = FormatOptions { shards: 7, segment_bytes: 8 << 20 };
-        let second = DataDir::open(&path, &other).unwrap();
-        assert_eq!((second.node, second.shards, second.segment_bytes), (node, 2, 4 << 20));
-    }
-
-    #[test]
-    fn an_older_format_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(DataDir::open(dir.path(), &OPTIONS).unwrap());
-        let path = dir.path().join(FORMAT_FILE);
-        let ours = fs::read_to_string(&path).unwrap();
-        fs::write(&path, ours.replace("format = 3", "format = 2")).unwrap();
-        let refused = DataDir::open(dir.path(), &OPTIONS);
-        assert!(matches!(refused, Err(DirError::Older { found: 2, .. })), "{refused:?}");
-    }
-
-    #[test]
-    fn foreign_and_newer_directories_are_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("letter.txt"), "dear").unwrap();
-        assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::Foreign { .. })));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
-        fs::write(dir.path().join(FORMAT_FILE), "format = 4\nwings = true\n").unwrap();
-        let newer = DataDir::open(dir.path(), &OPTIONS);
-        assert!(matches!(newer, Err(DirError::Newer { found: 4, .. })));
-        for bad in
-            ["", "format = ", "format = 3\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
-        {
-            fs::write(dir.path().join(FORMAT_FILE), bad).unwrap();
-            let refused = DataDir::open(dir.path(), &OPTIONS);
-            assert!(matches!(refused, Err(DirError::Malformed { .. })), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn an_existing_directory_is_opened_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("data");
-        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::Io { .. })));
-        fs::create_dir(&path).unwrap();
-        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::NotOurs { .. })));
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "nothing was added");
-        let node = DataDir::open(&path, &OPTIONS).unwrap();
-        assert!(matches!(DataDir::open_existing(&path, true), Err(DirError::InUse { .. })));
-        let looked_at = DataDir::open_existing(&path, false).unwrap();
-        assert_eq!((looked_at.node, looked_at.shards), (node.node, 2));
-        drop(node);
-        let locked = DataDir::open_existing(&path, true).unwrap();
-        assert!(matches!(DataDir::open(&path, &OPTIONS), Err(DirError::InUse { .. })));
-        drop(locked);
-        DataDir::open(&path, &OPTIONS).unwrap();
-    }
-
-    #[test]
-    fn options_have_ranges() {
-        let dir = tempfile::tempdir().unwrap();
-        for (shards, segment_bytes) in [(0, 4 << 20), (1, 4096), (1, (4 << 20) + 1), (1, 4 << 30)] {
-            let options = FormatOptions { shards, segment_bytes };
-            assert!(matches!(DataDir::open(dir.path(), &options), Err(DirError::Option { .. })));
-        }
-    }
-}
+mod tests;

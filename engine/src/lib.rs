@@ -4,7 +4,7 @@
 //! log per shard, group commit), [`index`] (where a queue's records lie), [`shard`] (the queues of
 //! one log as a synchronous state machine), [`broker`] (topics, and requests to the shards that
 //! own them). [`batch`] is the format everything carries; [`limits`] holds every maximum; [`audit`]
-//! looks at a stopped shard's files.
+//! looks at a stopped shard's files; [`device`] is what was measured of the device beneath.
 //!
 //! A lower module never names a higher one.
 
@@ -12,6 +12,7 @@ pub mod audit;
 pub mod batch;
 pub mod broker;
 pub mod data_dir;
+pub mod device;
 pub mod index;
 pub mod io;
 pub mod level;

@@ -39,6 +39,12 @@ pub const FLUSH_DEADLINE_MS: u32 = 2_000;
 /// How long records are kept unless told otherwise: 72 hours.
 pub const RETENTION_AGE_MS: u64 = 72 * 3_600_000;
 
+/// The oldest segments go when more than this of the file system is used, in percent, unless told
+/// otherwise ...
+pub const DISK_USED_PERCENT_MAX: u8 = 80;
+/// ... and from here on producers are refused when no segment is left to go.
+pub const DISK_FULL_PERCENT: u8 = 95;
+
 /// Space made "written" by one background operation: long enough to be efficient, short enough
 /// (half a millisecond at 2 GB/s) not to be seen by the append that queues behind it.
 pub const PREFILL_STEP_BYTES: u32 = 1 << 20;
@@ -100,6 +106,7 @@ pub const PRODUCER_BATCHES_MAX: usize = 5;
 const _: () = assert!(CHUNK_BYTES >= BATCH_BYTES_MAX + 2 * BLOCK_BYTES, "a chunk holds any batch");
 const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 2 * CHUNK_BYTES as u64, "a segment holds any group");
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit 32 bits");
+const _: () = assert!(DISK_USED_PERCENT_MAX < DISK_FULL_PERCENT && DISK_FULL_PERCENT <= 100);
 const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
 const _: () = assert!(

@@ -39,7 +39,50 @@ const SEQUENCES: &str = "src/shard/sequences.rs";
 const SEAL: &str = "src/shard/seal.rs";
 const OFFSETS: &str = "src/shard/offsets.rs";
 
+const KEEP: &str = "src/shard/keep.rs";
+const QUEUES: &str = "src/shard/queues.rs";
+
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a-start-goes-back-after-a-restart",
+        edits: &[(QUEUES, "queue.floor = queue.floor.max(start_offset);", "let _ = (queue, start_offset);")],
+    },
+    Mutant {
+        name: "a-start-counts-before-it-is-durable",
+        edits: &[(KEEP, "moving.sequence <= durable", "moving.sequence <= durable.max(u64::MAX)")],
+    },
+    Mutant {
+        name: "a-checkpoint-leaves-out-where-queues-begin",
+        edits: &[(QUEUES, "(start_offset > 0).then_some(", "(start_offset == u64::MAX).then_some(")],
+    },
+    Mutant {
+        name: "a-checkpoint-leaves-out-starts-on-their-way",
+        edits: &[(
+            QUEUES,
+            "let start_offset = self.get(id)?.floor;",
+            "let start_offset = self.get(id)?.start_offset.min(self.get(id)?.floor);",
+        )],
+    },
+    Mutant {
+        name: "a-segment-goes-though-a-queue-holds-it",
+        edits: &[(RETENTION, "queue.has_below(end)) {\n            return false;", "queue.has_below(end)) {\n            return true;")],
+    },
+    Mutant {
+        name: "a-topic-holds-less-than-it-may",
+        edits: &[(KEEP, "if rest < bytes {", "if rest + piece.batch_bytes < bytes {")],
+    },
+    Mutant {
+        name: "limits-of-one-topic-count-for-the-next",
+        edits: &[(KEEP, "(self.topic, self.next, self.held, self.gone) = (topic, 0, 0, 0);", "(self.topic, self.next) = (topic, 0);")],
+    },
+    Mutant {
+        name: "a-weaker-level-leaves-spans-to-be-shown-twice",
+        edits: &[(
+            "src/shard/alter.rs",
+            "            self.durable_touched.retain(|(_, id)| !shown.contains(id));\n",
+            "",
+        )],
+    },
     Mutant {
         name: "a-segment-goes-with-no-checkpoint-behind-it",
         edits: &[(
@@ -126,6 +169,14 @@ const MUTANTS: &[Mutant] = &[
             ),
             (COMMIT, "flight.done || flight.way == Way::Durable ||", "true || flight.done ||"),
         ],
+    },
+    Mutant {
+        name: "fdatasync-covers-writes-in-flight",
+        edits: &[(COMMIT, "Flush::Fdatasync => self.written,", "Flush::Fdatasync => self.submitted,")],
+    },
+    Mutant {
+        name: "a-later-fdatasync-makes-a-failed-one-good",
+        edits: &[(COMMIT, "        if self.in_doubt {", "        if false {")],
     },
     Mutant {
         name: "recovery-ignores-epochs",

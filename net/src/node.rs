@@ -14,7 +14,9 @@ use engine::broker::Broker;
 use engine::data_dir::{DataDir, DirError, FormatOptions};
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
-use engine::limits::{BLOCK_MEMORY_BYTES_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT};
+use engine::limits::{
+    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+};
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
@@ -44,6 +46,8 @@ pub struct NodeOptions {
     pub writer: WriterOptions,
     /// How long records are kept.
     pub retention: Retention,
+    /// Above so many percent used of the file system the oldest records go; `None`: never for that.
+    pub disk_used_percent_max: Option<u8>,
 }
 
 impl NodeOptions {
@@ -57,6 +61,7 @@ impl NodeOptions {
             reactor: ReactorConfig::default(),
             writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
+            disk_used_percent_max: Some(DISK_USED_PERCENT_MAX),
         }
     }
 }
@@ -98,8 +103,10 @@ impl Node {
         let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let (writer, retention) = (options.writer, options.retention);
+        let disk_used_percent_max = options.disk_used_percent_max;
         let reactor = Reactor::spawn(options.reactor, listener, move |ring| {
-            let broker = open_broker(ring, &dir, writer, retention)?;
+            let mut broker = open_broker(ring, &dir, writer, retention)?;
+            broker.limit_disk(disk_used_percent_max);
             let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
             let identity = Identity { node: dir.node, name };
             Ok(Native::new(broker, identity, Box::new(dir)))

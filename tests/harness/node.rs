@@ -1,8 +1,9 @@
 //! A node as a child process on a free port, with a data directory of its own.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use net::client::{Client, NewTopic};
@@ -22,6 +23,8 @@ pub(crate) struct Node {
     child: Child,
     /// Where it listens.
     pub(crate) address: String,
+    /// What it says after that.
+    said: RefCell<BufReader<ChildStdout>>,
     log: NamedTempFile,
 }
 
@@ -43,7 +46,8 @@ impl Node {
             .expect("the node starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it was asked for");
-        BufReader::new(stdout).read_line(&mut line).expect("a ready line");
+        let mut said = BufReader::new(stdout);
+        said.read_line(&mut line).expect("a ready line");
         let address = line
             .split_once("listening on ")
             .and_then(|(_, rest)| rest.split_once(','))
@@ -53,7 +57,14 @@ impl Node {
             let _ = child.wait();
             panic!("no ready line but {line:?}; log: {}", read(log.path()));
         };
-        Self { child, address, log }
+        Self { child, address, said: RefCell::new(said), log }
+    }
+
+    /// The line after the one that says that it is ready.
+    pub(crate) fn second_line(&self) -> String {
+        let mut line = String::new();
+        self.said.borrow_mut().read_line(&mut line).expect("another line");
+        line
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -4,17 +4,16 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bench::report::{Ack, Report, Verified, Waiting, json, plot, table};
 use bench::scenario::{self, BenchError, comparison, goals, site};
 use bench::yardstick::{ServerSpec, serve};
 use clap::{Args, ValueEnum};
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit;
+use crate::stop::flag_on_signal;
 
 /// When the broker acknowledges.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -168,7 +167,7 @@ pub(crate) fn yardstick(options: &YardstickOptions) -> ExitCode {
 
 /// Runs the benchmark.
 pub(crate) fn run(options: Options) -> ExitCode {
-    let stop = match stop_on_signal() {
+    let stop = match flag_on_signal("what was measured follows") {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
@@ -294,24 +293,4 @@ fn ack(mode: Mode) -> Ack {
 fn command_line() -> String {
     let args = std::env::args().skip(1);
     std::iter::once("uringmq".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
-}
-
-/// A flag that SIGINT or SIGTERM sets; the second one ends the process at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>, nix::Error> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    // Before any other thread exists, so that none of them takes the signals.
-    signals.thread_block()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    std::thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(128 + signal as i32);
-            }
-            eprintln!("\nuringmq: {signal}, ending: what was measured follows");
-        }
-    });
-    Ok(stop)
 }

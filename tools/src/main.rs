@@ -20,6 +20,7 @@ mod start_at;
 mod stats;
 mod stop;
 mod topic;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
     ))]
     Stats(stats::Options),
+    /// Measure a device, and let a node on it do what suits it.
+    Tune(tune::Options),
     /// Check a stopped node's data directory, every byte of it.
     Verify(verify::Options),
     /// Print what is in a stopped node's data directory, group by group.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),
+        Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Ping(options) => ping::run(options),

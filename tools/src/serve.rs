@@ -1,17 +1,23 @@
 //! `uringmq serve`: a node in the foreground, until SIGTERM or SIGINT.
 
+mod tuned;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use engine::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, RETENTION_AGE_MS};
+use engine::limits::{
+    DISK_FULL_PERCENT, DISK_USED_PERCENT_MAX, FLUSH_DEADLINE_MS, RETENTION_AGE_MS,
+};
+use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
 use net::node::{Node, NodeOptions, PORT_DEFAULT};
 use net::server::{Limits, WaitMode};
 use nix::sys::signal::{SigSet, Signal};
 
+use self::tuned::Explicit;
 use crate::exit;
 use crate::output::{print, say};
 
@@ -26,6 +32,15 @@ pub(crate) enum Wait {
     Hybrid,
     /// Never sleep; needs a core of its own.
     Poll,
+}
+
+/// How groups become durable; the guarantee is the same.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FlushBy {
+    /// Each write by itself (O_DSYNC).
+    Dsync,
+    /// A plain write, then fdatasync.
+    Fdatasync,
 }
 
 /// Options of `serve`.
@@ -57,10 +72,12 @@ pub(crate) struct Options {
     /// Segment length of a new data directory, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     segment_mib: u64,
-    /// Device writes in flight per shard.
-    #[arg(long, value_name = "N", default_value_t = GROUPS_INFLIGHT_MAX as u16,
-          value_parser = clap::value_parser!(u16).range(1..=64))]
-    groups_inflight: u16,
+    /// Device writes in flight per shard [default: as `uringmq tune` found, else 2].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    groups_inflight: Option<u16>,
+    /// How groups become durable [default: as `uringmq tune` found, else dsync].
+    #[arg(long, value_enum)]
+    flush: Option<FlushBy>,
     /// A device write that takes longer closes the shard for writing, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = FLUSH_DEADLINE_MS)]
     flush_deadline_ms: u32,
@@ -71,6 +88,12 @@ pub(crate) struct Options {
     /// go, never the one that is being written to.
     #[arg(long, value_name = "MIB")]
     retention_mib: Option<u64>,
+    /// The oldest records go, a segment at a time, while more of the file system than this is used,
+    /// in percent, whoever uses it (0: never for that). From 95 on, and when nothing is left to go,
+    /// producers are told that the disk is full.
+    #[arg(long, value_name = "PERCENT", default_value_t = DISK_USED_PERCENT_MAX,
+          value_parser = clap::value_parser!(u8).range(0..=i64::from(DISK_FULL_PERCENT)))]
+    retention_disk_percent: u8,
     /// A connection that stays silent within a frame for this long is closed, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = Limits::default().partial_deadline_ms,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,13 +114,30 @@ pub(crate) fn run(options: Options) -> ExitCode {
         say(format_args!("uringmq: {refusal}"));
         return ExitCode::from(exit::CANNOT_START);
     }
-    let node = match Node::start(node_options(&options)) {
+    let mut node = node_options(&options);
+    let explicit = Explicit {
+        flush: options.flush.map(|by| match by {
+            FlushBy::Dsync => Flush::Dsync,
+            FlushBy::Fdatasync => Flush::Fdatasync,
+        }),
+        groups_inflight: options.groups_inflight,
+    };
+    let tuned = match tuned::apply(&mut node, explicit) {
+        Ok(line) => line,
+        Err(error) => {
+            let code = exit::fail(exit::CANNOT_START, &error);
+            say("  measure again with `uringmq tune`, or remove the file");
+            return code;
+        }
+    };
+    let node = match Node::start(node) {
         Ok(node) => node,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
     let took = begun.elapsed().as_secs_f64() * 1e3;
     let ready = format!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n",
+        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n\
+         {tuned}\n",
         node.address(),
         options.data.display(),
         wait_mode(&options),
@@ -159,7 +199,8 @@ fn node_options(options: &Options) -> NodeOptions {
         age_ms: hours.map(|hours| hours.saturating_mul(HOUR_MS)),
         bytes: options.retention_mib.map(|mib| mib.saturating_mul(1 << 20)),
     };
-    node.writer.groups_inflight_max = usize::from(options.groups_inflight);
+    node.disk_used_percent_max =
+        Some(options.retention_disk_percent).filter(|percent| *percent > 0);
     node.writer.flush_deadline_ms = options.flush_deadline_ms;
     node
 }

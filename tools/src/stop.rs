@@ -1,11 +1,14 @@
-//! SIGINT and SIGTERM for the client commands: the first one asks to finish, the second one kills.
+//! SIGINT and SIGTERM: the first one asks to finish, the second one kills. For the client commands,
+//! which wait for it, and for those that measure, which look at a flag.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::Notify;
 
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Resolves [`Notify::notified`] once a signal has come.
 pub(crate) fn on_signal() -> Result<Arc<Notify>, Failure> {
@@ -26,6 +29,26 @@ pub(crate) fn on_signal() -> Result<Arc<Notify>, Failure> {
         let _ = signals.thread_unblock();
         loop {
             std::thread::park();
+        }
+    });
+    Ok(stop)
+}
+
+/// A flag that SIGINT or SIGTERM sets, which is said together with what happens `then`; the second one ends the process at once.
+pub(crate) fn flag_on_signal(then: &'static str) -> Result<Arc<AtomicBool>, nix::Error> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Before any other thread exists, so that none of them takes the signals.
+    signals.thread_block()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        while let Ok(signal) = signals.wait() {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(128 + signal as i32);
+            }
+            say(format_args!("\nuringmq: {signal}, ending: {then}"));
         }
     });
     Ok(stop)

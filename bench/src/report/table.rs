@@ -291,7 +291,7 @@ fn remarks(report: &Report) -> Vec<String> {
 }
 
 /// `text` in lines of at most 120 columns, the first led by `lead` and the others by its width.
-fn wrapped(lead: &str, text: &str) -> String {
+pub(crate) fn wrapped(lead: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = lead.to_owned();
     let mut filled = false;

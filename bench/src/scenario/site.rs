@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use engine::device;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -96,6 +97,16 @@ fn stamp(now: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}")
 }
 
+/// What was measured of the device under `parent` holds for a node's data in it, too.
+fn take_device_file(parent: &Path, data: &Path) -> Result<(), BenchError> {
+    let file = parent.join(device::FILE_NAME);
+    if file.exists() {
+        let copied = fs::copy(&file, data.join(device::FILE_NAME));
+        copied.map_err(BenchError::dir("reading", &file))?;
+    }
+    Ok(())
+}
+
 /// A node: a child process with a fresh data directory, or one that runs already.
 #[derive(Debug)]
 pub struct Broker {
@@ -112,6 +123,7 @@ impl Broker {
     /// When it does not start.
     pub fn start(options: &Options, waiting: Waiting, parent: &Path) -> Result<Self, BenchError> {
         let data = Scratch::new(parent, options.keep)?;
+        take_device_file(parent, data.path())?;
         let mut args = vec!["serve".to_owned(), "--data".to_owned()];
         args.push(data.path().to_string_lossy().into_owned());
         args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
@@ -221,6 +233,18 @@ mod tests {
         fs::write(gone_path.join("segment"), "x").unwrap();
         drop((gone, kept));
         assert!(!gone_path.exists() && kept_path.exists());
+    }
+
+    #[test]
+    fn a_node_takes_the_device_file_of_the_directory_its_data_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = Scratch::new(dir.path(), false).unwrap();
+        take_device_file(dir.path(), data.path()).unwrap();
+        assert!(!data.path().join(device::FILE_NAME).exists());
+        fs::write(dir.path().join(device::FILE_NAME), "version = 1").unwrap();
+        take_device_file(dir.path(), data.path()).unwrap();
+        let taken = fs::read_to_string(data.path().join(device::FILE_NAME)).unwrap();
+        assert_eq!(taken, "version = 1");
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! D, W and R: what the device does through the same path as the engine (direct I/O, io_uring).
 //!
 //! D(b,q) keeps q durable writes of b bytes in flight, or starts one at each intended time of the
-//! probe's pace, at most q in flight. Addresses are sequential and wrap at the end of the space.
+//! probe's pace, at most q in flight. Addresses are sequential and wrap at the end of the space; a
+//! space that was not written ends there, and the measurement with it.
 //!
 //! Invariant: the bytes an operation moved are checked; a short one is an error, not a figure.
 
 use std::fs::File;
 use std::io;
 use std::time::Instant;
+
+use engine::log::writer::Flush;
 
 use super::YardstickError;
 use super::probe::{Measured, Probe, Start, Tally, Wait, on_measuring_thread};
@@ -33,7 +36,21 @@ pub fn durable_writes(
     depth: usize,
     probe: &Probe,
 ) -> Result<Measured, YardstickError> {
-    Workload { op: Op::Write, block_bytes, depth }.run(space, true, probe)
+    durable_writes_by(Flush::Dsync, space, (block_bytes, depth), probe)
+}
+
+/// D(b,q) by O_DSYNC, or by a plain write with an fdatasync after it. The space may be unwritten.
+///
+/// # Errors
+/// As [`durable_writes`].
+pub fn durable_writes_by(
+    flush: Flush,
+    space: &Space,
+    (block_bytes, depth): (usize, usize),
+    probe: &Probe,
+) -> Result<Measured, YardstickError> {
+    let sync = flush == Flush::Fdatasync;
+    Workload { op: Op::Write, block_bytes, depth, sync }.run(space, !sync, probe)
 }
 
 /// W: direct sequential writes without a flush, 256 KiB, depth 8.
@@ -41,8 +58,7 @@ pub fn durable_writes(
 /// # Errors
 /// As [`durable_writes`].
 pub fn sequential_writes(space: &Space, probe: &Probe) -> Result<Measured, YardstickError> {
-    Workload { op: Op::Write, block_bytes: SEQUENTIAL_BYTES, depth: SEQUENTIAL_DEPTH }
-        .run(space, false, probe)
+    Workload::sequential(Op::Write).run(space, false, probe)
 }
 
 /// R: direct sequential reads, 256 KiB, depth 8.
@@ -50,17 +66,22 @@ pub fn sequential_writes(space: &Space, probe: &Probe) -> Result<Measured, Yards
 /// # Errors
 /// As [`durable_writes`].
 pub fn sequential_reads(space: &Space, probe: &Probe) -> Result<Measured, YardstickError> {
-    Workload { op: Op::Read, block_bytes: SEQUENTIAL_BYTES, depth: SEQUENTIAL_DEPTH }
-        .run(space, false, probe)
+    Workload::sequential(Op::Read).run(space, false, probe)
 }
 
 struct Workload {
     op: Op,
     block_bytes: usize,
     depth: usize,
+    /// An fdatasync after each operation belongs to it.
+    sync: bool,
 }
 
 impl Workload {
+    fn sequential(op: Op) -> Self {
+        Self { op, block_bytes: SEQUENTIAL_BYTES, depth: SEQUENTIAL_DEPTH, sync: false }
+    }
+
     fn run(self, space: &Space, dsync: bool, probe: &Probe) -> Result<Measured, YardstickError> {
         if self.block_bytes == 0 || !self.block_bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(YardstickError::BadProbe("the block must be a multiple of 4096 bytes"));
@@ -73,15 +94,10 @@ impl Workload {
             return Err(YardstickError::BadProbe("depth blocks do not fit the space"));
         }
         let file = space.open(dsync)?;
-        on_measuring_thread(probe.cpu, || self.drive(file, space.bytes(), probe))
+        on_measuring_thread(probe.cpu, || self.drive(file, space, probe))
     }
 
-    fn drive(
-        &self,
-        file: File,
-        space_bytes: u64,
-        probe: &Probe,
-    ) -> Result<Measured, YardstickError> {
+    fn drive(&self, file: File, space: &Space, probe: &Probe) -> Result<Measured, YardstickError> {
         let mut ring = Ring::new(file, self.depth, self.block_bytes)?;
         let begin = Instant::now();
         let mut tally = Tally::new(begin, probe, self.block_bytes as u64);
@@ -89,33 +105,41 @@ impl Workload {
         let mut starts = vec![Start { intended: begin, real: begin }; self.depth];
         let mut free: Vec<usize> = (0..self.depth).collect();
         let mut done: Vec<Done> = Vec::with_capacity(self.depth);
-        let mut address = Addresses { block_bytes: self.block_bytes as u64, space_bytes, at: 0 };
+        let mut syncing = vec![false; self.depth];
+        let mut address = Addresses::new(self.block_bytes as u64, space);
         let failed = |source| YardstickError::Device { action: self.action(), source };
         loop {
             let mut now = Instant::now();
-            if tally.over(now) {
+            if tally.over(now) || (address.used_up() && free.len() == self.depth) {
                 return Ok(tally.finish());
             }
             while let Some(&slot) = free.last() {
                 let Some(intended) = due(schedule.as_mut(), now) else { break };
+                let Some(at) = address.take() else { break };
                 starts[slot] = Start { intended, real: now };
-                ring.start(self.op, slot, address.take()).map_err(failed)?;
+                ring.start(self.op, slot, at).map_err(failed)?;
                 free.pop();
                 now = Instant::now();
             }
             let next = schedule.as_ref().filter(|_| !free.is_empty()).map(Schedule::next);
-            ring.turn(turn(probe.wait, next), &mut done).map_err(failed)?;
+            ring.turn(turn(probe, next), &mut done).map_err(failed)?;
             let now = Instant::now();
             for Done { slot, result } in done.drain(..) {
-                self.check(result).map_err(failed)?;
+                let was_sync = std::mem::take(&mut syncing[slot]);
+                self.check(result, was_sync).map_err(failed)?;
+                if self.sync && !was_sync {
+                    syncing[slot] = true;
+                    ring.start(Op::Sync, slot, 0).map_err(failed)?;
+                    continue;
+                }
                 tally.record(starts[slot], now);
                 free.push(slot);
             }
         }
     }
 
-    fn check(&self, result: io::Result<u32>) -> io::Result<()> {
-        if result? as usize == self.block_bytes {
+    fn check(&self, result: io::Result<u32>, sync: bool) -> io::Result<()> {
+        if result? as usize == if sync { 0 } else { self.block_bytes } {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer bytes than asked"))
@@ -125,6 +149,7 @@ impl Workload {
         match self.op {
             Op::Read => "read",
             Op::Write => "write",
+            Op::Sync => "sync",
         }
     }
 }
@@ -137,29 +162,41 @@ fn due(schedule: Option<&mut Schedule>, now: Instant) -> Option<Instant> {
     }
 }
 
-fn turn(wait: Wait, next: Option<Instant>) -> Turn {
-    match (wait, next) {
-        (Wait::Spinning, _) => Turn::Poll,
+fn turn(probe: &Probe, next: Option<Instant>) -> Turn {
+    match (probe.wait, next) {
+        (Wait::Spinning, _) => Turn::Poll { yields: probe.yields },
         (Wait::Sleeping, None) => Turn::Enter,
         (Wait::Sleeping, Some(due)) => Turn::EnterUntil(due),
     }
 }
 
-/// Sequential, wrapping where the next block would pass the end.
+/// Sequential, wrapping where the next block would pass the end, unless each block counts once.
 struct Addresses {
     block_bytes: u64,
     space_bytes: u64,
+    wraps: bool,
     at: u64,
 }
 
 impl Addresses {
-    fn take(&mut self) -> u64 {
+    fn new(block_bytes: u64, space: &Space) -> Self {
+        Self { block_bytes, space_bytes: space.bytes(), wraps: space.is_written(), at: 0 }
+    }
+
+    fn used_up(&self) -> bool {
+        !self.wraps && self.at + self.block_bytes > self.space_bytes
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        if self.used_up() {
+            return None;
+        }
         if self.at + self.block_bytes > self.space_bytes {
             self.at = 0;
         }
         let at = self.at;
         self.at += self.block_bytes;
-        at
+        Some(at)
     }
 }
 
@@ -182,9 +219,35 @@ mod tests {
 
     #[test]
     fn addresses_are_sequential_and_never_pass_the_end() {
-        let mut addresses = Addresses { block_bytes: 3, space_bytes: 8, at: 0 };
-        let seen: Vec<u64> = (0..4).map(|_| addresses.take()).collect();
-        assert_eq!(seen, [0, 3, 0, 3]);
+        let seen = |wraps| {
+            let mut addresses = Addresses { block_bytes: 3, space_bytes: 8, wraps, at: 0 };
+            (0..4).map_while(|_| addresses.take()).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(true), [0, 3, 0, 3]);
+        assert_eq!(seen(false), [0, 3]);
+    }
+
+    #[test]
+    fn an_fdatasync_belongs_to_its_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::written(dir.path(), MIB).unwrap();
+        for depth in [1, 3] {
+            let probe = short(20);
+            let flush = Flush::Fdatasync;
+            let measured = durable_writes_by(flush, &space, (4096, depth), &probe).unwrap();
+            assert_eq!((measured.ops, measured.latency.len()), (20, 20));
+        }
+    }
+
+    #[test]
+    fn unwritten_space_is_used_up() {
+        let dir = tempfile::tempdir().unwrap();
+        for flush in [Flush::Dsync, Flush::Fdatasync] {
+            let space = Space::unwritten(dir.path(), MIB).unwrap();
+            let probe = short(u64::MAX);
+            let measured = durable_writes_by(flush, &space, (64 << 10, 1), &probe).unwrap();
+            assert_eq!(measured.ops, 16);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use engine::device::Mount;
 use nix::sys::stat::{major, minor};
 use nix::sys::utsname::uname;
 
@@ -94,80 +95,15 @@ fn queue_dir(data_dir: &Path) -> Option<PathBuf> {
     [block.join("queue"), block.parent()?.join("queue")].into_iter().find(|dir| dir.is_dir())
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Mount {
-    source: String,
-    file_system: String,
-    options: String,
-}
-
-impl Mount {
-    fn of(data_dir: &Path) -> Option<Self> {
-        let path = data_dir.canonicalize().ok()?;
-        Self::find(&fs::read_to_string("/proc/self/mountinfo").ok()?, &path)
-    }
-
-    /// The mount that holds `path`: the longest mount point above it, the last one of equals
-    /// (later mounts hide earlier ones). See proc_pid_mountinfo(5).
-    fn find(mountinfo: &str, path: &Path) -> Option<Self> {
-        let mut best: Option<(usize, Self)> = None;
-        for line in mountinfo.lines() {
-            let Some((point, mount)) = Self::parse(line) else { continue };
-            let depth = point.components().count();
-            if path.starts_with(&point) && best.as_ref().is_none_or(|(d, _)| depth >= *d) {
-                best = Some((depth, mount));
-            }
-        }
-        best.map(|(_, mount)| mount)
-    }
-
-    /// `27 1 254:0 / /data rw,relatime shared:1 - ext4 /dev/vda rw,discard`
-    fn parse(line: &str) -> Option<(PathBuf, Self)> {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut mount = mount.split(' ').skip(4);
-        let point = mount.next()?.replace("\\040", " ");
-        let per_mount = mount.next()?;
-        let mut file_system = file_system.split(' ');
-        let kind = file_system.next()?.to_owned();
-        let source = file_system.next()?.to_owned();
-        let mut options: Vec<&str> = per_mount.split(',').collect();
-        for option in file_system.next().unwrap_or_default().split(',') {
-            if !option.is_empty() && !options.contains(&option) {
-                options.push(option);
-            }
-        }
-        let options = options.join(",");
-        Some((PathBuf::from(point), Self { source, file_system: kind, options }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MOUNTINFO: &str = "\
-27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw,size=1k
-40 27 8:1 / /data\\040dir rw,noatime shared:7 master:1 - xfs /dev/sda1 rw,attr2
-garbage
-41 27 8:2 / /data\\040dir rw,noatime - btrfs /dev/sdb rw
-";
 
     #[test]
     fn a_busy_machine_is_remarked_on() {
         assert_eq!(busy("0.49 1.00 2.00 1/99 12345\n", 2), None);
         assert!(busy("4.43 1.00 2.00 1/99 12345\n", 2).unwrap().contains("4.4 on 2 CPUs"));
         assert_eq!(busy("", 2), None);
-    }
-
-    #[test]
-    fn the_deepest_and_latest_mount_holds_the_path() {
-        let find = |path| Mount::find(MOUNTINFO, Path::new(path)).unwrap();
-        let root = find("/database");
-        assert_eq!((root.file_system.as_str(), root.source.as_str()), ("ext4", "/dev/vda"));
-        assert_eq!(root.options, "rw,relatime,discard");
-        assert_eq!(find("/data dir/x").file_system, "btrfs");
-        assert_eq!(find("/dev/shm").options, "rw,size=1k");
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | D(b,q) | durable writes of block b at depth q into written space | [`device`] |
 //! | W, R | direct sequential write and read, 256 KiB, depth 8 | [`device`] |
+//! | cold reads | scattered extents that are not in the page cache, sent to a socket | [`cold`] |
 //! | E | TCP echo on loopback | [`echo`] |
 //! | ED | a server that answers one frame after one blocking durable 4 KiB write | [`echo_durable`] |
 //! | canary | echo + durable write, 200 times a second beside a run | [`canary`] |
 //!
-//! Reading order: [`probe`] (what all measurements share), [`device`], [`echo`], [`echo_durable`],
+//! Reading order: [`probe`] (what all measurements share), [`device`], [`cold`], [`echo`], [`echo_durable`],
 //! [`server`] and [`child`] (where the servers run), [`canary`], [`machine`] and [`process`].
 //!
 //! Invariants: a waiter that spins yields the CPU each turn (on a device without FUA a durable
@@ -17,6 +18,7 @@
 
 pub mod canary;
 pub mod child;
+pub mod cold;
 pub mod device;
 pub mod echo;
 pub mod echo_durable;

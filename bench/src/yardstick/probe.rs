@@ -44,6 +44,8 @@ impl Wait {
 pub struct Probe {
     /// How the measuring thread waits.
     pub wait: Wait,
+    /// Whether a spinner gives the CPU away between looks at a device.
+    pub yields: bool,
     /// The CPU it is pinned to.
     pub cpu: Option<usize>,
     /// Time between intended starts (open loop). `None`: back to back.
@@ -57,10 +59,11 @@ pub struct Probe {
 }
 
 impl Default for Probe {
-    /// Sleeping, not pinned, back to back, one second after a warm-up of 100 ms.
+    /// Sleeping (a spinner yields), not pinned, back to back, one second after a warm-up of 100 ms.
     fn default() -> Self {
         Self {
             wait: Wait::Sleeping,
+            yields: true,
             cpu: None,
             pace: None,
             warm_up: Duration::from_millis(100),

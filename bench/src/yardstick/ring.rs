@@ -19,11 +19,13 @@ use super::YardstickError;
 use super::probe::yield_now;
 use super::space::Aligned;
 
-/// Direction of an operation.
+/// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Read,
     Write,
+    /// fdatasync of the file.
+    Sync,
 }
 
 /// How one turn waits for completions.
@@ -33,8 +35,8 @@ pub(super) enum Turn {
     Enter,
     /// In the kernel, until something completes or that time comes.
     EnterUntil(Instant),
-    /// Not at all; yields the CPU if there is nothing.
-    Poll,
+    /// Not at all; if there is nothing, yields the CPU or does not.
+    Poll { yields: bool },
 }
 
 /// An operation that ended: its slot, and its bytes or the device's error.
@@ -69,7 +71,7 @@ impl Ring {
         Ok(Self { ring, file, buffers, busy: vec![false; slots], inflight: 0 })
     }
 
-    /// Queues an operation of the slot's whole buffer at byte `at` of the file; the next turn
+    /// Queues an operation of the slot's whole buffer at byte `at` of the file (or a sync); the next turn
     /// submits it. Refused while the slot is busy.
     pub(super) fn start(&mut self, op: Op, slot: usize, at: u64) -> io::Result<()> {
         if mem::replace(&mut self.busy[slot], true) {
@@ -81,6 +83,7 @@ impl Ring {
         let entry = match op {
             Op::Read => opcode::Read::new(fd, buffer.as_mut_ptr(), len).offset(at).build(),
             Op::Write => opcode::Write::new(fd, buffer.as_ptr(), len).offset(at).build(),
+            Op::Sync => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
         };
         // SAFETY: the buffer and the file live in `self` until the operation completed (the slot
         // stays busy until then, and the drop waits); the length is the buffer's.
@@ -98,15 +101,17 @@ impl Ring {
         let result = match how {
             Turn::Enter => self.ring.submit_and_wait(1).map(drop),
             Turn::EnterUntil(due) => self.enter_until(due),
-            Turn::Poll => self.poll(),
+            Turn::Poll { .. } => self.poll(),
         };
         match result.as_ref().map_err(|e| e.raw_os_error()) {
             Err(Some(errno)) if errno == Errno::EINTR as i32 || errno == Errno::ETIME as i32 => {}
             _ => result?,
         }
         self.reap(done);
-        if done.is_empty() && matches!(how, Turn::Poll) {
-            yield_now();
+        match how {
+            Turn::Poll { yields: true } if done.is_empty() => yield_now(),
+            Turn::Poll { yields: false } if done.is_empty() => std::hint::spin_loop(),
+            _ => {}
         }
         Ok(())
     }
@@ -175,7 +180,12 @@ mod tests {
         let space = Space::written(dir.path(), 1).unwrap();
         let mut ring = Ring::new(space.open(false).unwrap(), 1, 4096).unwrap();
         let far = Instant::now() + Duration::from_secs(60);
-        for how in [Turn::Enter, Turn::EnterUntil(far), Turn::Poll] {
+        for how in [
+            Turn::Enter,
+            Turn::EnterUntil(far),
+            Turn::Poll { yields: true },
+            Turn::Poll { yields: false },
+        ] {
             for op in [Op::Write, Op::Read] {
                 ring.start(op, 0, 4096).unwrap();
                 let mut done = Vec::new();
@@ -185,6 +195,10 @@ mod tests {
                 assert!(matches!(done[0], Done { slot: 0, result: Ok(4096) }), "{done:?}");
             }
         }
+        ring.start(Op::Sync, 0, 0).unwrap();
+        let mut done = Vec::new();
+        ring.turn(Turn::Enter, &mut done).unwrap();
+        assert!(matches!(done[0], Done { slot: 0, result: Ok(0) }), "{done:?}");
         ring.start(Op::Write, 0, 1).unwrap(); // not aligned
         let mut done = Vec::new();
         ring.turn(Turn::Enter, &mut done).unwrap();

@@ -1,19 +1,21 @@
 //! Written space: a file whose every block was written and flushed before anything is measured.
 //!
 //! An overwrite of such a block changes no file-system metadata, so a durable write is one data
-//! write and one flush. Into fallocated (unwritten) space each sync would commit the journal too.
+//! write and one flush. Into fallocated (unwritten) space each sync commits the journal too: what
+//! that costs is measured in a space that is used up instead of overwritten.
 //!
-//! Invariant: the file has no name once it is ready; the kernel removes it with its last
+//! Invariant: the file has no name from the moment it is open; the kernel removes it with its last
 //! descriptor, even when a server is killed. The name's absence does not show in the figures.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
@@ -22,6 +24,8 @@ use super::YardstickError;
 /// The block all direct I/O is aligned to: what both 512-byte and 4-KiB-sector devices accept.
 pub(super) const BLOCK_BYTES: usize = 4096;
 const PREFILL_CHUNK_BYTES: usize = 1024 * 1024;
+/// Not in nix yet.
+const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
 
 /// Distinguishes the probe files of one process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -32,6 +36,7 @@ pub struct Space {
     plain: File,
     dsync: File,
     bytes: u64,
+    written: bool,
 }
 
 impl Space {
@@ -41,35 +46,82 @@ impl Space {
     /// [`YardstickError::NoDirectIo`] when the file system has no O_DIRECT, and
     /// [`YardstickError::File`] for everything else (no such directory, disk full...).
     pub fn written(dir: &Path, bytes: u64) -> Result<Self, YardstickError> {
+        Self::new(dir, bytes, |space, _| space.prefill())
+    }
+
+    /// Allocates a file of `bytes` (rounded up to 1 MiB) in `dir` that was never written.
+    ///
+    /// # Errors
+    /// As [`Space::written`].
+    pub fn unwritten(dir: &Path, bytes: u64) -> Result<Self, YardstickError> {
+        let mode = FallocateFlags::empty();
+        Self::new(dir, bytes, move |space, len| Ok(fallocate(&space.plain, mode, 0, len)?))
+    }
+
+    fn new(
+        dir: &Path,
+        bytes: u64,
+        make: impl FnOnce(&mut Self, i64) -> io::Result<()>,
+    ) -> Result<Self, YardstickError> {
         let name = format!(
             ".uringmq-yardstick-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let path = dir.join(name);
-        let space = Self::at(&path, bytes.div_ceil(PREFILL_CHUNK_BYTES as u64).max(1));
+        let chunk_bytes = PREFILL_CHUNK_BYTES as u64;
+        let bytes = bytes.div_ceil(chunk_bytes).max(1) * chunk_bytes;
+        let space = Self::open_at(&path, bytes);
         // Linux creates the file before it finds that O_DIRECT is not possible on it.
         let removed = fs::remove_file(&path);
-        let space = space.map_err(|source| write_error(dir, &path, source))?;
+        let mut space = space.map_err(|source| write_error(dir, &path, source))?;
         removed.map_err(|source| YardstickError::file("removing", &path, source))?;
+        let len = i64::try_from(bytes).unwrap_or(i64::MAX);
+        make(&mut space, len).map_err(|source| write_error(dir, &path, source))?;
         Ok(space)
     }
 
-    fn at(path: &Path, chunks: u64) -> io::Result<Self> {
+    fn open_at(path: &Path, bytes: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(OFlag::O_DIRECT.bits());
         let plain = options.clone().create_new(true).open(path)?;
         let dsync = options.custom_flags((OFlag::O_DIRECT | OFlag::O_DSYNC).bits()).open(path)?;
-        let chunk = Aligned::random(PREFILL_CHUNK_BYTES);
-        let chunk_bytes = PREFILL_CHUNK_BYTES as u64;
-        for n in 0..chunks {
-            plain.write_all_at(chunk.bytes(), n * chunk_bytes)?;
-        }
-        plain.sync_all()?;
-        Ok(Self { plain, dsync, bytes: chunks * chunk_bytes })
+        Ok(Self { plain, dsync, bytes, written: false })
     }
 
-    /// How many bytes were written.
+    fn prefill(&mut self) -> io::Result<()> {
+        let chunk = Aligned::random(PREFILL_CHUNK_BYTES);
+        for at in (0..self.bytes).step_by(PREFILL_CHUNK_BYTES) {
+            self.plain.write_all_at(chunk.bytes(), at)?;
+        }
+        self.plain.sync_all()?;
+        self.written = true;
+        Ok(())
+    }
+
+    /// Whether its blocks were written before.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.written
+    }
+
+    /// Whether the file system and the device make written space by themselves
+    /// (`FALLOC_FL_WRITE_ZEROES`, Linux 6.17).
+    #[must_use]
+    pub fn takes_write_zeroes(&self) -> bool {
+        let mode = FallocateFlags::from_bits_retain(FALLOC_FL_WRITE_ZEROES);
+        let len = i64::try_from(PREFILL_CHUNK_BYTES).unwrap_or(i64::MAX);
+        fallocate(&self.plain, mode, 0, len).is_ok()
+    }
+
+    /// A descriptor through the page cache.
+    pub(super) fn open_cached(&self) -> Result<File, YardstickError> {
+        // The file has no name: the descriptor's own is one.
+        let path = format!("/proc/self/fd/{}", self.plain.as_raw_fd());
+        File::open(&path).map_err(|source| YardstickError::file("opening", path.as_ref(), source))
+    }
+
+    /// How many bytes it has.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -129,6 +181,20 @@ mod tests {
         let metadata = space.plain.metadata().unwrap();
         assert_eq!(metadata.len(), space.bytes());
         assert!(metadata.blocks() * 512 >= space.bytes(), "holes: {}", metadata.blocks());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn unwritten_space_is_allocated_and_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::unwritten(dir.path(), 1024 * 1024).unwrap();
+        assert!(!space.is_written());
+        let metadata = space.plain.metadata().unwrap();
+        assert_eq!(metadata.len(), space.bytes());
+        assert!(metadata.blocks() * 512 >= space.bytes(), "holes: {}", metadata.blocks());
+        let mut block = [1; BLOCK_BYTES];
+        space.open_cached().unwrap().read_exact_at(&mut block, 4096).unwrap();
+        assert_eq!(block, [0; BLOCK_BYTES]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -195,6 +195,13 @@ impl<E: Env> Broker<E> {
         &mut self.shards
     }
 
+    /// Above so many percent used of their device the shards let their oldest segments go.
+    pub fn limit_disk(&mut self, used_percent_max: Option<u8>) {
+        for shard in &mut self.shards {
+            shard.limit_disk(used_percent_max);
+        }
+    }
+
     /// Stores one batch. Without `ack` the topic's default counts.
     pub fn produce(
         &mut self,

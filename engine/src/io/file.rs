@@ -18,9 +18,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use nix::libc;
+use nix::sys::statvfs::statvfs;
 
 use super::block::{Block, Budget};
-use super::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output};
+use super::{
+    BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output, Space,
+};
 
 /// Reads that may wait for the thread.
 const READS_MAX: usize = 8;
@@ -234,6 +237,10 @@ impl Disk for FileDisk {
         list(&self.path)
     }
 
+    fn space(&mut self) -> Result<Space, Errno> {
+        space(&self.path)
+    }
+
     fn block(&mut self, len: u32) -> Option<Block> {
         self.budget.block(len)
     }
@@ -247,6 +254,14 @@ impl Drop for FileDisk {
             let _ = thread.join();
         }
     }
+}
+
+/// How full the file system of a directory is.
+pub(super) fn space(path: &Path) -> Result<Space, Errno> {
+    let stat = statvfs(path).map_err(|error| Errno(error as i32))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    let used = bytes(stat.blocks().saturating_sub(stat.blocks_free()));
+    Ok(Space { used, available: bytes(stat.blocks_available()) })
 }
 
 /// The names of a shard's files in a directory, sorted.

@@ -238,6 +238,24 @@ impl fmt::Display for Errno {
 #[derive(Debug)]
 pub struct Full(pub DiskOp);
 
+/// How much of a device is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are used, by whomever.
+    pub used: u64,
+    /// Bytes that may still be used.
+    pub available: u64,
+}
+
+impl Space {
+    /// How much is used, in percent, rounded up; as `df` says it.
+    #[must_use]
+    pub fn used_percent(&self) -> u8 {
+        let all = u128::from(self.used) + u128::from(self.available);
+        (u128::from(self.used) * 100).div_ceil(all.max(1)) as u8
+    }
+}
+
 /// One shard's directory on a device.
 pub trait Disk {
     /// Takes an operation. Operations are issued to the device in the order of this call, at the
@@ -263,6 +281,12 @@ pub trait Disk {
     /// # Errors
     /// The errno of reading the directory.
     fn list(&mut self) -> Result<Vec<FileName>, Errno>;
+
+    /// How full the device is. A system call on a real disk: ask seldom.
+    ///
+    /// # Errors
+    /// The errno of asking.
+    fn space(&mut self) -> Result<Space, Errno>;
 
     /// Memory for one aligned block of `len` bytes (a multiple of [`BLOCK_BYTES`]), or `None` when
     /// the memory budget is used up.
@@ -334,6 +358,13 @@ pub(crate) fn run_all<D: Disk>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percent_is_rounded_up_and_never_overflows() {
+        let percent = |used, available| Space { used, available }.used_percent();
+        assert_eq!([percent(0, 0), percent(0, 9), percent(1, 999), percent(5, 0)], [0, 0, 1, 100]);
+        assert_eq!(percent(u64::MAX, u64::MAX), 50);
+    }
 
     #[test]
     fn file_names_round_trip() {

@@ -2,17 +2,22 @@
 
 use thiserror::Error;
 
+pub use super::commit::Flush;
 use super::entry_format::{BATCH_UNCOVERED_BYTES, Kind};
 use super::position::LogPos;
 use crate::io::{Errno, Nanos};
 use crate::level::AckLevel;
-use crate::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, WINDOW_BYTES};
+use crate::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, PREFILL_STEP_BYTES, WINDOW_BYTES};
 
 /// How the writer behaves; everything else is format.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
     /// Device writes in flight.
     pub groups_inflight_max: usize,
+    /// How groups become durable.
+    pub flush: Flush,
+    /// Bytes made written space by one background operation, a multiple of the block.
+    pub prefill_step_bytes: u32,
     /// Continue in the last block when its write has completed.
     pub tail_continuation: bool,
     /// A device write that takes longer poisons the log, in milliseconds; so does an operation of
@@ -26,6 +31,8 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self {
             groups_inflight_max: GROUPS_INFLIGHT_MAX,
+            flush: Flush::default(),
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,
             flush_deadline_ms: FLUSH_DEADLINE_MS,
             window_bytes: WINDOW_BYTES,

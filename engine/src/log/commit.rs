@@ -8,10 +8,16 @@
 //! on passing from plain to O_DSYNC the plain groups in flight are waited for and one fdatasync is
 //! issued for them; and `durable` moves only over a contiguous durable prefix.
 //!
+//! Where `tune` found fdatasync the better way ([`Flush::Fdatasync`]) every group is a plain write,
+//! and what is wanted durable is flushed as soon as it has landed: a flush covers the contiguous
+//! prefix that was written when it was issued, and takes a place in the pipeline like a write.
+//!
 //! Invariants: durable <= written <= submitted, counted in group sequence numbers; none moves back.
 //! Absent: any clock but the deadline's, any retry.
 
 use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
 
 use crate::io::{FileId, Nanos, OpId};
 
@@ -22,6 +28,18 @@ pub enum Way {
     Plain,
     /// Through the O_DSYNC descriptor: on stable media when complete.
     Durable,
+}
+
+/// How groups become durable. Both give the same guarantee; which one is faster depends on the
+/// device (`uringmq tune` measures it).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flush {
+    /// Each write by itself, through the O_DSYNC descriptor.
+    #[default]
+    Dsync,
+    /// A plain write, then fdatasync.
+    Fdatasync,
 }
 
 /// What to do next.
@@ -65,9 +83,12 @@ struct SyncFlight {
 /// The pipeline of one log.
 #[derive(Debug)]
 pub struct Commit {
+    flush: Flush,
     flights: VecDeque<Flight>,
     landed: VecDeque<Landed>,
     syncs: Vec<SyncFlight>,
+    /// A sync failed.
+    in_doubt: bool,
     inflight: usize,
     inflight_max: usize,
     submitted: u64,
@@ -80,11 +101,13 @@ pub struct Commit {
 impl Commit {
     /// A pipeline in which everything up to group `sequence` is durable.
     #[must_use]
-    pub fn new(sequence: u64, inflight_max: usize) -> Self {
+    pub fn new(sequence: u64, inflight_max: usize, flush: Flush) -> Self {
         Self {
+            flush,
             flights: VecDeque::new(),
             landed: VecDeque::new(),
             syncs: Vec::new(),
+            in_doubt: false,
             inflight: 0,
             inflight_max,
             submitted: sequence,
@@ -127,7 +150,12 @@ impl Commit {
     /// Whether the pipeline has room for a write.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.inflight < self.inflight_max
+        match self.flush {
+            Flush::Dsync => self.inflight < self.inflight_max,
+            // Write and sync are the two halves of one durable write: while both kinds fill the
+            // pipeline, arrivals gather, and fewer flushes carry more.
+            Flush::Fdatasync => self.inflight + self.syncs.len() < self.inflight_max,
+        }
     }
 
     /// Group `sequence` must become durable.
@@ -142,6 +170,13 @@ impl Commit {
         if self.durable_wanted <= self.durable {
             return if waits && self.has_room() { Next::Write(Way::Plain) } else { Next::Wait };
         }
+        match self.flush {
+            Flush::Dsync => self.next_dsync(waits),
+            Flush::Fdatasync => self.next_fdatasync(waits),
+        }
+    }
+
+    fn next_dsync(&self, waits: bool) -> Next {
         if self.flights.iter().any(|flight| !flight.done && flight.way == Way::Plain) {
             return Next::Wait;
         }
@@ -149,6 +184,16 @@ impl Commit {
             return Next::Sync(file);
         }
         if waits && self.has_room() { Next::Write(Way::Durable) } else { Next::Wait }
+    }
+
+    /// A sync before a write: who has waited longer goes first.
+    fn next_fdatasync(&self, waits: bool) -> Next {
+        match self.unsynced_wanted() {
+            _ if !self.has_room() => Next::Wait,
+            Some(file) => Next::Sync(file),
+            None if waits => Next::Write(Way::Plain),
+            None => Next::Wait,
+        }
     }
 
     /// A file with plain groups that no sync in flight covers.
@@ -160,6 +205,31 @@ impl Commit {
             .chain(rest)
             .find(|(way, file, sequence)| *way == Way::Plain && !self.is_covered(*file, *sequence))
             .map(|(_, file, _)| file)
+    }
+
+    /// The same, of groups that are wanted and whose whole prefix has landed: what overtook a
+    /// write in flight is flushed together with it.
+    fn unsynced_wanted(&self) -> Option<FileId> {
+        let mut before = self.durable;
+        for group in self.landed.iter().take_while(|group| {
+            let wanted = before < self.durable_wanted;
+            before = group.sequence;
+            wanted
+        }) {
+            if group.way == Way::Plain && !self.is_covered(group.file, group.sequence) {
+                return Some(group.file);
+            }
+        }
+        None
+    }
+
+    /// Plain groups up to this one are covered by a sync that is issued now: they have landed.
+    fn covers(&self) -> u64 {
+        match self.flush {
+            // No plain group is in flight then.
+            Flush::Dsync => self.submitted,
+            Flush::Fdatasync => self.written,
+        }
     }
 
     fn is_covered(&self, file: FileId, sequence: u64) -> bool {
@@ -177,7 +247,7 @@ impl Commit {
     /// The sync that [`Commit::next`] asked for was handed to the device: it covers the groups
     /// that have landed by now.
     pub fn sync_submitted(&mut self, op: OpId, file: FileId, now: Nanos) {
-        self.syncs.push(SyncFlight { op, file, sequence: self.submitted, submitted: now });
+        self.syncs.push(SyncFlight { op, file, sequence: self.covers(), submitted: now });
     }
 
     /// Whether `op` is a write or sync of this pipeline that has not completed.
@@ -197,14 +267,32 @@ impl Commit {
         self.inflight -= 1;
         while let Some(flight) = self.flights.pop_front_if(|flight| flight.done) {
             self.written = flight.sequence;
-            self.landed.push_back(Landed {
-                sequence: flight.sequence,
-                file: flight.file,
-                way: flight.way,
-            });
+            self.land(Landed { sequence: flight.sequence, file: flight.file, way: flight.way });
         }
         self.advance();
         true
+    }
+
+    /// Plain groups that nobody asks for need no bookkeeping beyond the newest of each run in the
+    /// same file, unless a sync in flight covers some of a run and not all of it.
+    fn land(&mut self, group: Landed) {
+        let parts = |last: &Landed| {
+            let covers_last = |sync: &SyncFlight| {
+                sync.file == last.file && (last.sequence..group.sequence).contains(&sync.sequence)
+            };
+            self.syncs.iter().any(covers_last)
+        };
+        match self.landed.back_mut() {
+            Some(last)
+                if last.way == Way::Plain
+                    && group.way == Way::Plain
+                    && last.file == group.file
+                    && !parts(last) =>
+            {
+                *last = group;
+            }
+            _ => self.landed.push_back(group),
+        }
     }
 
     /// A sync completed. `false` if `op` is not one of this pipeline's syncs.
@@ -213,7 +301,10 @@ impl Commit {
             return false;
         };
         let sync = self.syncs.swap_remove(at);
-        // No plain group was in flight when it was issued, so each one up to `sequence` had landed.
+        if self.in_doubt {
+            return true;
+        }
+        // Each plain group up to `sequence` had landed when it was issued.
         let landed =
             self.landed.iter_mut().map(|group| (&mut group.way, group.file, group.sequence));
         let flights = self.flights.iter_mut().map(|flight| {
@@ -231,18 +322,15 @@ impl Commit {
         true
     }
 
+    /// A write or sync failed. What a failed sync covered may be lost, and a later one, though it
+    /// succeeds, does not make it good.
+    pub fn failed(&mut self, op: OpId) {
+        self.in_doubt |= self.syncs.iter().any(|sync| sync.op == op);
+    }
+
     fn advance(&mut self) {
         while let Some(group) = self.landed.pop_front_if(|group| group.way == Way::Durable) {
             self.durable = group.sequence;
-        }
-        // Nobody waits: plain groups that are never asked for need no bookkeeping of their own
-        // beyond the newest of each run in the same file.
-        if self.landed.len() > 1 {
-            let last = self.landed.len() - 1;
-            let (a, b) = (&self.landed[last - 1], &self.landed[last]);
-            if a.way == Way::Plain && b.way == Way::Plain && a.file == b.file {
-                self.landed.remove(last - 1);
-            }
         }
     }
 
@@ -258,88 +346,4 @@ impl Commit {
 mod model;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: FileId = FileId(0);
-    const T: Nanos = Nanos(0);
-
-    #[test]
-    fn durable_moves_over_a_contiguous_prefix_only() {
-        let mut commit = Commit::new(0, 4);
-        for n in 1..=3 {
-            commit.want_durable(n);
-            assert_eq!(commit.next(true), Next::Write(Way::Durable));
-            commit.submitted(OpId(n), n, FILE, Way::Durable, T);
-        }
-        assert!(commit.completed(OpId(3)) && commit.completed(OpId(2)));
-        assert_eq!((commit.written(), commit.durable()), (0, 0));
-        assert!(commit.completed(OpId(1)));
-        assert_eq!((commit.written(), commit.durable()), (3, 3));
-        assert!(!commit.completed(OpId(1)), "an operation completes once");
-    }
-
-    #[test]
-    fn durable_after_plain_waits_and_syncs() {
-        let mut commit = Commit::new(0, 4);
-        assert_eq!(commit.next(true), Next::Write(Way::Plain));
-        commit.submitted(OpId(1), 1, FILE, Way::Plain, T);
-        commit.want_durable(2);
-        assert_eq!(commit.next(true), Next::Wait, "the plain group is in flight");
-        commit.completed(OpId(1));
-        assert_eq!((commit.written(), commit.durable()), (1, 0));
-        assert_eq!(commit.next(true), Next::Sync(FILE));
-        commit.sync_submitted(OpId(9), FILE, T);
-        assert_eq!(commit.next(true), Next::Write(Way::Durable));
-        commit.submitted(OpId(2), 2, FILE, Way::Durable, T);
-        commit.completed(OpId(2));
-        assert_eq!(commit.durable(), 0, "its prefix is not durable yet");
-        assert!(commit.synced(OpId(9)));
-        assert_eq!(commit.durable(), 2);
-    }
-
-    #[test]
-    fn two_segments_need_two_syncs() {
-        let mut commit = Commit::new(0, 4);
-        let next = FileId(1);
-        commit.submitted(OpId(1), 1, FILE, Way::Plain, T);
-        commit.submitted(OpId(2), 2, next, Way::Plain, T);
-        commit.completed(OpId(1));
-        commit.completed(OpId(2));
-        commit.want_durable(2);
-        assert_eq!(commit.next(false), Next::Sync(FILE));
-        commit.sync_submitted(OpId(3), FILE, T);
-        assert_eq!(commit.next(false), Next::Sync(next));
-        commit.sync_submitted(OpId(4), next, T);
-        assert_eq!(commit.next(false), Next::Wait);
-        commit.synced(OpId(4));
-        assert_eq!(commit.durable(), 0);
-        commit.synced(OpId(3));
-        assert_eq!(commit.durable(), 2);
-    }
-
-    #[test]
-    fn the_pipeline_is_bounded() {
-        let mut commit = Commit::new(0, 2);
-        commit.submitted(OpId(1), 1, FILE, Way::Plain, T);
-        commit.submitted(OpId(2), 2, FILE, Way::Plain, T);
-        assert_eq!(commit.next(true), Next::Wait);
-        commit.completed(OpId(2));
-        assert_eq!(commit.next(true), Next::Write(Way::Plain));
-    }
-
-    #[test]
-    fn long_plain_runs_take_no_memory() {
-        let mut commit = Commit::new(0, 4);
-        for n in 1..=1000 {
-            commit.submitted(OpId(n), n, FILE, Way::Plain, T);
-            commit.completed(OpId(n));
-        }
-        assert_eq!(commit.landed.len(), 1);
-        commit.want_durable(1000);
-        assert_eq!(commit.next(false), Next::Sync(FILE));
-        commit.sync_submitted(OpId(5000), FILE, T);
-        commit.synced(OpId(5000));
-        assert_eq!(commit.durable(), 1000);
-    }
-}
+mod tests;

@@ -12,7 +12,6 @@
 use super::position::LogPos;
 use super::segments::{Geometry, header_block};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, Nanos, OpId, Output};
-use crate::limits::PREFILL_STEP_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -99,7 +98,7 @@ impl Fill {
         unwritten
     }
 
-    /// Submits the next step if less than `target` bytes of the file are filled. `append` is the
+    /// Submits the next step, of `step_bytes`, if less than `target` bytes of the file are filled. `append` is the
     /// append point when it lies in this segment.
     pub(super) fn step<D: Disk>(
         &mut self,
@@ -107,6 +106,7 @@ impl Fill {
         geometry: &Geometry,
         append: Option<LogPos>,
         target: u64,
+        step_bytes: u32,
         now: Nanos,
     ) {
         match self.state {
@@ -121,7 +121,7 @@ impl Fill {
         if from >= target {
             return;
         }
-        let len = (geometry.segment_bytes - from).min(u64::from(PREFILL_STEP_BYTES));
+        let len = (geometry.segment_bytes - from).min(u64::from(step_bytes));
         if len == 0 {
             return;
         }

@@ -4,7 +4,9 @@
 use super::segment_format::SegmentHeader;
 use super::segments::Geometry;
 use crate::io::block::{Block, Budget};
-use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId};
+use crate::io::{
+    BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Space,
+};
 
 pub(super) const EIO: Errno = Errno(5);
 
@@ -96,6 +98,10 @@ impl Disk for Scripted {
 
     fn list(&mut self) -> Result<Vec<FileName>, Errno> {
         Ok(Vec::new())
+    }
+
+    fn space(&mut self) -> Result<Space, Errno> {
+        Ok(Space { used: 0, available: u64::MAX })
     }
 
     fn block(&mut self, len: u32) -> Option<Block> {

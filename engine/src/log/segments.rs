@@ -42,6 +42,7 @@ pub struct Segments {
     roll_waits: bool,
     /// Nothing is submitted any more.
     halted: bool,
+    prefill_step_bytes: u32,
     unwritten_bytes: u64,
     prefilled_bytes: u64,
 }
@@ -67,11 +68,18 @@ impl Segments {
             trim: Trim::new(),
             roll_waits: false,
             halted: false,
+            prefill_step_bytes: PREFILL_STEP_BYTES,
             unwritten_bytes: 0,
             prefilled_bytes: 0,
         };
         segments.successor = segments.find_successor();
         segments
+    }
+
+    /// From now on prefill writes so many bytes at a time, a multiple of the block.
+    pub fn set_prefill_step(&mut self, bytes: u32) {
+        debug_assert!(bytes > 0 && bytes.is_multiple_of(BLOCK_BYTES));
+        self.prefill_step_bytes = bytes;
     }
 
     /// Segments behind the current one are there when a power loss took the end of the log but not
@@ -119,8 +127,9 @@ impl Segments {
     }
 
     /// Takes the oldest segment out of the log. The caller knows that nobody needs it: see `trim`.
-    /// `false` while the one before is on its way out, or when there is only one.
-    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
+    /// With `keep` its file may become a spare. `false` while the one before is on its way out, or
+    /// when there is only one.
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, keep: bool, now: Nanos) -> bool {
         let oldest = self.oldest();
         let filling = self.fill.number() <= oldest;
         if self.trim.is_busy() || filling || oldest >= self.current || self.halted {
@@ -129,7 +138,8 @@ impl Segments {
         let Some(file) = self.files.remove(&oldest) else { return false };
         let filled = self.prefilled.remove(&oldest).unwrap_or(0);
         // The successor may be in the making; the one after it is not.
-        self.trim.begin(disk, (oldest, file), (self.current + 2, filled), now);
+        let spare = keep.then_some((self.current + 2, filled));
+        self.trim.begin(disk, (oldest, file), spare, now);
         true
     }
 
@@ -256,7 +266,8 @@ impl Segments {
         let in_current = self.fill.number() == self.current;
         let target = if in_current { self.geometry.segment_bytes } else { self.fill_target(used) };
         let append = in_current.then_some(append);
-        self.fill.step(disk, &self.geometry, append, target, now);
+        let step_bytes = self.prefill_step_bytes;
+        self.fill.step(disk, &self.geometry, append, target, step_bytes, now);
     }
 
     /// The part of [`Segments::step`] that the log cannot do without.
@@ -289,7 +300,7 @@ impl Segments {
     fn fill_target(&self, used: f64) -> u64 {
         let due = ((used - FILL_FROM) / (FILL_TO - FILL_FROM)).clamp(0.0, 1.0);
         let target = (due * self.geometry.segment_bytes as f64) as u64;
-        (target + u64::from(PREFILL_STEP_BYTES)).min(self.geometry.segment_bytes)
+        (target + u64::from(self.prefill_step_bytes)).min(self.geometry.segment_bytes)
     }
 
     /// Takes a completion that belongs to background work; gives back any other.

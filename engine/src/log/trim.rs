@@ -100,16 +100,17 @@ impl Trim {
         self.waiting = self.waiting.filter(|spare| spare.number > number);
     }
 
-    /// Begins with segment `number`, of which `filled` bytes are written space; it will become the
-    /// spare `spare`, unless one waits already.
+    /// Begins with segment `number`. If `spare` says a number, and how many of its bytes are written
+    /// space, it will become that spare, unless one waits already.
     pub(super) fn begin<D: Disk>(
         &mut self,
         disk: &mut D,
         (number, file): (u64, FileId),
-        (spare, filled): (u64, u64),
+        spare: Option<(u64, u64)>,
         now: Nanos,
     ) {
-        let recycled = self.waiting.is_none().then_some(Recycled { number: spare, filled });
+        let spare = spare.filter(|_| self.waiting.is_none());
+        let recycled = spare.map(|(number, filled)| Recycled { number, filled });
         self.job = Some(Job { number, file, recycled });
         self.submit_move(disk, now);
     }

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-pub use super::append::{Append, AppendError, Appended, GroupTimes, WriterOptions};
+pub use super::append::{Append, AppendError, Appended, Flush, GroupTimes, WriterOptions};
 use super::commit::{Commit, Next, Way};
 use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader};
 use super::group_format::{GROUP_HEADER_BYTES, GroupHeader};
@@ -106,14 +106,15 @@ pub struct Begin {
 impl Log {
     /// A log that goes on at `begin`.
     #[must_use]
-    pub fn new(options: WriterOptions, segments: Segments, begin: Begin) -> Self {
+    pub fn new(options: WriterOptions, mut segments: Segments, begin: Begin) -> Self {
         let Begin { end, sequence, before, store_ms, superblock } = begin;
+        segments.set_prefill_step(options.prefill_step_bytes);
         Self {
             options,
             segments,
             superblock,
             window: Window::new(options.window_bytes),
-            commit: Commit::new(sequence, options.groups_inflight_max),
+            commit: Commit::new(sequence, options.groups_inflight_max, options.flush),
             open: None,
             sealed: VecDeque::new(),
             sequence_next: sequence + 1,
@@ -542,7 +543,10 @@ impl Log {
                 }
                 self.advance();
             }
-            Err(errno) => self.fail(errno),
+            Err(errno) => {
+                self.commit.failed(op);
+                self.fail(errno);
+            }
         }
         None
     }
@@ -607,8 +611,8 @@ impl Log {
     }
 
     /// Takes the oldest segment out of the log: see [`Segments::trim`].
-    pub fn trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) -> bool {
-        self.segments.trim(disk, now)
+    pub fn trim<D: Disk>(&mut self, disk: &mut D, keep: bool, now: Nanos) -> bool {
+        self.segments.trim(disk, keep, now)
     }
 
     /// Newest store time given out, in milliseconds since the Unix epoch.

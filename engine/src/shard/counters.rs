@@ -60,6 +60,10 @@ pub struct Counters {
     pub index_bytes: u64,
     /// How often a queue's start was moved by its topic's limits.
     pub moved_starts: u64,
+    /// How full the device was at the last look, in percent; 0 when nobody looks.
+    pub disk_used_percent: u64,
+    /// Produces that were refused because the device is almost full.
+    pub disk_refused: u64,
 }
 
 impl<E: Env> Shard<E> {
@@ -68,6 +72,7 @@ impl<E: Env> Shard<E> {
     pub fn counters(&self) -> Counters {
         let (groups, group_bytes, padding_bytes) = self.log.counters();
         let (unwritten_bytes, prefilled_bytes) = self.log.segments().counters();
+        let (disk_used_percent, disk_refused) = self.room.counters();
         let (recycled_segments, removed_segments) = self.log.segments().trimmed();
         Counters {
             producers: self.sequences.len() as u64,
@@ -87,6 +92,8 @@ impl<E: Env> Shard<E> {
             sealed_segments: self.sealing.saved(),
             index_bytes: self.sealing.indexes.bytes(),
             moved_starts: self.keep.moved(),
+            disk_used_percent,
+            disk_refused,
             ..self.counters
         }
     }

@@ -3,7 +3,7 @@
 //! Reading order: [`Shard::open`] (`open.rs`) -> [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
 //! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves
-//! memory and the log (`upkeep.rs`, `checkpoint.rs`, `seal.rs`, `retention.rs`, `keep.rs`).
+//! memory and the log (`upkeep.rs`, `checkpoint.rs`, `seal.rs`, `retention.rs`, `keep.rs`, `room.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
@@ -39,6 +39,9 @@ mod request;
 pub mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod room;
+#[cfg(test)]
+mod room_tests;
 mod seal;
 mod seek;
 pub mod sequences;
@@ -93,6 +96,7 @@ pub struct Shard<E: Env> {
     expiry: Expiry,
     sealing: Sealing,
     keep: Keeps,
+    room: room::Room,
     /// Answered in the next turn: level `memory`.
     memory_waiters: Vec<Waiter>,
     written_waiters: VecDeque<Waiter>,

@@ -14,6 +14,7 @@ use super::keep::Keeps;
 use super::offset_table::OffsetTable;
 use super::queues::Queues;
 use super::retention::Expiry;
+use super::room::Room;
 use super::seal::{Left, Sealing};
 use super::seek::Seeks;
 use super::sequences::Sequences;
@@ -192,6 +193,7 @@ impl<E: Env> Shard<E> {
             expiry: Expiry::new(options.retention, newest_ms),
             sealing,
             keep: Keeps::default(),
+            room: Room::default(),
             memory_waiters: Vec::new(),
             written_waiters: VecDeque::new(),
             durable_waiters: VecDeque::new(),

@@ -1,5 +1,6 @@
 //! Publish: check a batch, give it its offsets, append it to the open group.
 
+use super::room::ENOSPC;
 use super::sequences::{Numbered, Verdict};
 use super::{Effect, ProduceError, Shard, Token, Waiter};
 use crate::batch::BatchRef;
@@ -7,7 +8,7 @@ use crate::io::{Env, Nanos};
 use crate::level::AckLevel;
 use crate::limits::WAITERS_MAX;
 use crate::log::entry_format::Kind;
-use crate::log::writer::{Append, Appended};
+use crate::log::writer::{Append, AppendError, Appended};
 use crate::stage::Timings;
 
 /// A produce request.
@@ -48,6 +49,9 @@ impl<E: Env> Shard<E> {
     fn try_produce(&mut self, request: &Produce<'_>, kind: Kind) -> Result<(), ProduceError> {
         if self.stopping {
             return Err(ProduceError::Stopping);
+        }
+        if kind == Kind::Data && self.room.refuses() {
+            return Err(ProduceError::Append(AppendError::DiskFull { errno: ENOSPC }));
         }
         let queue = self.queues.get_mut(request.queue).ok_or(ProduceError::UnknownQueue)?;
         let batch = BatchRef::parse(request.batch, self.log.batch_bytes_max())

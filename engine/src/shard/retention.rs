@@ -1,5 +1,5 @@
 //! Retention: whole segments leave the log, oldest first, when they are too old, the log is too
-//! long, or nothing in them is left of what topics keep.
+//! long, the device too full (`room`), or nothing in them is left of what topics keep.
 //!
 //! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint (`upkeep`), if none
 //! stands behind the segment -> `Shard::trim`.
@@ -62,6 +62,7 @@ impl<E: Env> Shard<E> {
         if !self.is_expiring() {
             return;
         }
+        self.look_at_room(now);
         self.step_keep(now);
         let current = self.log.segments().current();
         let due = self.expiry.due_at.is_some_and(|at| now >= at);
@@ -87,13 +88,13 @@ impl<E: Env> Shard<E> {
         }
         let more = self.expiry.through.is_some() || self.expiry.checked.is_none();
         let at = if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at };
-        at.into_iter().chain(self.keep_at(now)).min()
+        [at, self.keep_at(now), self.room_at()].into_iter().flatten().min()
     }
 
     /// Whether anything leaves this log at all.
     fn is_expiring(&self) -> bool {
         let limited = self.expiry.policy != Retention::default() || !self.keep.is_empty();
-        limited && !self.stopping && self.log.poison().is_none()
+        (limited || self.room.is_on()) && !self.stopping && self.log.poison().is_none()
     }
 
     /// The time by which records age, in milliseconds since the Unix epoch.
@@ -132,12 +133,16 @@ impl<E: Env> Shard<E> {
             let newest_ms = self.expiry.newest_ms.get(&number).copied().unwrap_or(u64::MAX);
             let old = age_ms.is_some_and(|age| newest_ms.saturating_add(age) < clock_ms);
             let left = (current + 1 - number).saturating_mul(segment_bytes);
+            let made_room = number == oldest && self.room.wants_segment();
             let dead = dead && number == oldest;
-            if !old && !dead && bytes.is_none_or(|bytes| left <= bytes) {
+            if !old && !dead && !made_room && bytes.is_none_or(|bytes| left <= bytes) {
                 let left_ms = |age: u64| newest_ms.saturating_add(age).saturating_sub(clock_ms) + 1;
                 let in_nanos = |age| left_ms(age).saturating_mul(1_000_000).min(PAUSE_NANOS_MAX);
                 self.expiry.due_at = age_ms.map(|age| now.plus(in_nanos(age)));
                 break;
+            }
+            if made_room {
+                self.room.note_answer();
             }
             through = Some(number);
         }
@@ -157,7 +162,7 @@ impl<E: Env> Shard<E> {
         if self.cold.reads_below(end) || self.sealing.is_saving(oldest) {
             return;
         }
-        if self.log.trim(self.env.disk(), now) {
+        if self.log.trim(self.env.disk(), !self.room.is_short(), now) {
             self.queues.drop_below(oldest + 1, end);
             self.sealing.forget(oldest, self.env.disk());
         }

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Grain, Latency, Outcomes, Random, Span};
 use engine::level::AckLevel;
+use engine::log::recover::OpenOptions;
+use engine::log::writer::Flush;
 
 use crate::checks;
 use crate::history::{Crash, History};
@@ -27,6 +29,22 @@ pub(crate) struct Visited {
     pub(crate) boots: u64,
 }
 
+/// What is enumerated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) fua: bool,
+    pub(crate) flush: Flush,
+}
+
+impl Case {
+    fn options(self) -> OpenOptions {
+        let mut options = options(SEGMENT_BYTES, 3);
+        options.writer.flush = self.flush;
+        options
+    }
+}
+
 fn config(fua: bool) -> Config {
     // Wide ranges: the completions of writes in flight overtake each other.
     let latency = Latency {
@@ -38,12 +56,12 @@ fn config(fua: bool) -> Config {
 }
 
 /// The first life, up to event `crash_at`.
-fn first_life(seed: u64, fua: bool, crash_at: u64) -> Result<(Machines, History, u64), String> {
-    let mut machines = Machines::start(&[CrashImage::default()], config(fua), seed);
+fn first_life(case: Case, crash_at: u64) -> Result<(Machines, History, u64), String> {
+    let mut machines = Machines::start(&[CrashImage::default()], config(case.fua), case.seed);
     engine::io::Env::disk(&mut machines.0[0]).crash_at(crash_at);
-    let (mut history, mut random) = (History::default(), Random::new(seed));
+    let (mut history, mut random) = (History::default(), Random::new(case.seed));
     let mut segments = 0;
-    if let Ok(mut node) = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3)) {
+    if let Ok(mut node) = Node::boot(&mut machines, &case.options()) {
         node.create_topic(&mut history, "durable", 1, AckLevel::Durable);
         node.create_topic(&mut history, "written", 1, AckLevel::Written);
         node.settle(&mut history);
@@ -54,6 +72,7 @@ fn first_life(seed: u64, fua: bool, crash_at: u64) -> Result<(Machines, History,
             topics_max: 3,
             levels: MIXED,
             numbered: true,
+            limited: false,
         };
         workload::run(&mut node, &mut history, &mut random, &load);
         checks::answered_once::check(&history)?;
@@ -63,11 +82,11 @@ fn first_life(seed: u64, fua: bool, crash_at: u64) -> Result<(Machines, History,
 }
 
 /// Crashes a short life at every event in every way; `Err` says what was broken.
-pub(crate) fn every_crash_point(seed: u64, fua: bool) -> Result<Visited, String> {
+pub(crate) fn every_crash_point(case: Case) -> Result<Visited, String> {
     let mut visited = Visited::default();
     for event in 0.. {
         let mut seen = BTreeSet::new();
-        let ended = at(seed, fua, event, &mut seen, &mut visited)
+        let ended = at(case, event, &mut seen, &mut visited)
             .map_err(|what| format!("event {event}: {what}"))?;
         visited.images += seen.len();
         if ended {
@@ -79,13 +98,12 @@ pub(crate) fn every_crash_point(seed: u64, fua: bool) -> Result<Visited, String>
 }
 
 fn at(
-    seed: u64,
-    fua: bool,
+    case: Case,
     event: u64,
     seen: &mut BTreeSet<u64>,
     visited: &mut Visited,
 ) -> Result<bool, String> {
-    let (machines, history, segments) = first_life(seed, fua, event)?;
+    let (machines, history, segments) = first_life(case, event)?;
     visited.segments = visited.segments.max(segments);
     let crash = |policy: CrashPolicy<'_>| machines.0[0].sim().crash(policy);
     let power = [
@@ -97,11 +115,11 @@ fn at(
     ];
     for image in power.into_iter().chain(few_outcomes(&machines)) {
         if seen.insert(image.digest()) {
-            second_life(seed, fua, &history, image, Crash::Power, visited)?;
+            second_life(case, &history, image, Crash::Power, visited)?;
         }
     }
     let killed = crash(CrashPolicy::Kill(event));
-    second_life(seed, fua, &history, killed, Crash::Kill, visited)?;
+    second_life(case, &history, killed, Crash::Kill, visited)?;
     Ok(!machines.crashed())
 }
 
@@ -120,8 +138,7 @@ fn few_outcomes(machines: &Machines) -> Vec<CrashImage> {
 /// Checks what survived, appends behind it, dies again, and checks once more. A third machine
 /// dies while it boots.
 fn second_life(
-    seed: u64,
-    fua: bool,
+    case: Case,
     first: &History,
     image: CrashImage,
     crash: Crash,
@@ -130,38 +147,38 @@ fn second_life(
     let mut history = first.clone();
     history.crash(crash);
     checks::audit::clean(std::slice::from_ref(&image), SEGMENT_BYTES)?;
-    let mut machines = Machines::start(std::slice::from_ref(&image), config(fua), seed);
+    let mut machines = Machines::start(std::slice::from_ref(&image), config(case.fua), case.seed);
     visited.boots += 1;
     let appended = {
-        let mut node = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3))
+        let mut node = Node::boot(&mut machines, &case.options())
             .map_err(|error| format!("second boot: {error}"))?;
         let survey = node.survey()?;
         checks::after_restart(&history, &survey)?;
         checks::audit::check(std::slice::from_ref(&image), SEGMENT_BYTES, &survey)?;
         history.found(&survey);
-        append(&mut node, &mut history, seed)
+        append(&mut node, &mut history, case.seed)
     };
     checks::answered_once::check(&history)?;
     if !appended {
         return Err("the second life never comes to rest".to_owned());
     }
-    checks::liveness::check(&history)?;
+    checks::liveness::check(&history, false)?;
     history.crash(Crash::Power);
-    let policy = if seed.is_multiple_of(2) {
+    let policy = if case.seed.is_multiple_of(2) {
         CrashPolicy::LoseAll
     } else {
         CrashPolicy::Seeded(visited.boots)
     };
     let image = machines.0[0].sim().crash(policy);
     // Dies somewhere in the boot, then boots.
-    let mut machines = Machines::start(&[image], config(fua), seed);
+    let mut machines = Machines::start(&[image], config(case.fua), case.seed);
     engine::io::Env::disk(&mut machines.0[0]).crash_at(visited.boots % 6);
-    drop(Node::boot(&mut machines, &options(SEGMENT_BYTES, 3)));
+    drop(Node::boot(&mut machines, &case.options()));
     let image = machines.0[0].sim().crash(CrashPolicy::Seeded(visited.boots));
     checks::audit::clean(std::slice::from_ref(&image), SEGMENT_BYTES)
         .map_err(|what| format!("third life: {what}"))?;
-    let mut machines = Machines::start(&[image], config(fua), seed);
-    let mut node = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3))
+    let mut machines = Machines::start(&[image], config(case.fua), case.seed);
+    let mut node = Node::boot(&mut machines, &case.options())
         .map_err(|error| format!("third boot: {error}"))?;
     checks::after_restart(&history, &node.survey()?)
 }

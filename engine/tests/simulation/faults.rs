@@ -8,7 +8,7 @@ use engine::io::{Disk, Env, FileName, Nanos};
 use engine::level::AckLevel;
 use engine::log::position::LogPos;
 use engine::log::recover::OpenError;
-use engine::log::writer::AppendError;
+use engine::log::writer::{AppendError, Flush};
 use engine::shard::{Effect, Fetch, FetchError, ProduceError, Token};
 
 use crate::checks;
@@ -105,9 +105,12 @@ pub(crate) fn take_over(history: &mut History, images: &[CrashImage]) -> Result<
 }
 
 /// One fault, at the `nth` operation of a kind, under load.
-fn one_fault(kind: OpKind, nth: u64, fault: Fault) -> Result<(), String> {
+fn one_fault(flush: Flush, kind: OpKind, nth: u64, fault: Fault) -> Result<(), String> {
     let (mut machines, mut history) = (machines(), History::default());
-    let mut node = with_topic(&mut machines, &mut history);
+    let mut options = options(SEGMENT_BYTES, 3);
+    options.writer.flush = flush;
+    let node = Node::boot(&mut machines, &options).map_err(|error| error.to_string())?;
+    let mut node = with_topic_on(node, &mut history);
     let plan = faults(&mut node);
     let at = plan.seen(kind) + nth;
     plan.nth(kind, at, fault);
@@ -118,6 +121,7 @@ fn one_fault(kind: OpKind, nth: u64, fault: Fault) -> Result<(), String> {
         topics_max: 2,
         levels: MIXED,
         numbered: true,
+        limited: false,
     };
     workload::run(&mut node, &mut history, &mut Random::new(nth), &load);
     let poisoned = node.broker.poison().is_some();
@@ -167,11 +171,14 @@ fn any_single_fault_under_load() {
         (OpKind::Rename, 3),
         (OpKind::SyncDir, 3),
     ];
-    for (kind, count) in kinds {
+    let of = |flush| kinds.map(|(kind, count)| (flush, kind, count));
+    // The two halves of a durable write that is a write and an fdatasync.
+    let halves = [(Flush::Fdatasync, OpKind::Write, 25), (Flush::Fdatasync, OpKind::Sync, 25)];
+    for (flush, kind, count) in of(Flush::Dsync).into_iter().chain(halves) {
         for fault in [Fault::Fail(EIO), Fault::Fail(ENOSPC), Fault::Stuck] {
             for nth in 1..=count {
-                one_fault(kind, nth, fault)
-                    .unwrap_or_else(|what| panic!("{kind:?} {nth}, {fault:?}: {what}"));
+                one_fault(flush, kind, nth, fault)
+                    .unwrap_or_else(|what| panic!("{flush:?} {kind:?} {nth}, {fault:?}: {what}"));
             }
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use engine::batch::BatchRef;
 use engine::broker::{Answers, TopicAnswer};
 use engine::level::AckLevel;
-use engine::shard::{Effect, Fetched, ProduceError};
+use engine::shard::{Effect, FetchError, Fetched, ProduceError};
 
 use crate::groups::Commits;
 use crate::idempotent::Producers;
@@ -58,7 +58,11 @@ pub(crate) struct Sent {
 pub(crate) struct TopicAsked {
     pub(crate) name: String,
     pub(crate) queues: u16,
+    /// The weakest level it was ever asked to have.
     pub(crate) ack: AckLevel,
+    /// The smallest limits it was ever asked to have, if any.
+    pub(crate) bytes_min: Option<u64>,
+    pub(crate) age_ms_min: Option<u64>,
     pub(crate) id: Option<u32>,
     pub(crate) delete_asked: bool,
     pub(crate) deleted: bool,
@@ -81,6 +85,7 @@ pub(crate) struct Reader {
 pub(crate) enum Other {
     Create(usize),
     Delete(usize),
+    Alter,
     Fetch(Queue),
     Commit,
 }
@@ -99,6 +104,10 @@ pub(crate) struct History {
     heads: BTreeMap<Queue, (u32, u64)>,
     /// Readers of the lives before.
     pub(crate) readers: Vec<Reader>,
+    /// Where readers were told that queues begin, in any life.
+    pub(crate) begins: BTreeMap<Queue, u64>,
+    /// Where the last restart found that they begin.
+    pub(crate) found_begins: BTreeMap<Queue, u64>,
     /// What must be found after the crash: acknowledged, or found before.
     pub(crate) owed: BTreeMap<Queue, Offsets>,
     /// What must be found because a consumer saw it.
@@ -165,8 +174,13 @@ impl History {
                     };
                     *answers += 1;
                     let queue = *queue;
-                    if let Ok(fetched) = result {
-                        self.see(queue, &fetched);
+                    match result {
+                        Ok(fetched) => {
+                            self.told_begin(queue, fetched.start_offset);
+                            self.see(queue, &fetched);
+                        }
+                        Err(FetchError::OutOfRange { start, .. }) => self.told_begin(queue, start),
+                        Err(_) => {}
                     }
                 }
             }
@@ -196,6 +210,7 @@ impl History {
                     *answers += 1;
                     self.topics[*topic].deleted |= ok;
                 }
+                Some((Other::Alter, answers)) => *answers += 1,
                 _ => self.fault = Some(format!("a topic answer to nobody: {token:?}")),
             }
         }
@@ -275,8 +290,22 @@ impl History {
         }
     }
 
+    /// A reader was told where a queue begins.
+    fn told_begin(&mut self, queue: Queue, start: u64) {
+        let told = self.begins.entry(queue).or_default();
+        *told = start.max(*told);
+    }
+
+    /// Whether a topic was ever to be limited.
+    pub(crate) fn is_limited(&self, topic: u32) -> bool {
+        let topic = self.topic(topic);
+        topic.is_none_or(|topic| topic.bytes_min.is_some() || topic.age_ms_min.is_some())
+    }
+
     /// A restart found this, and has made it durable.
     pub(crate) fn found(&mut self, survey: &Survey) {
+        self.found_begins =
+            survey.queues().map(|(queue, range, _)| (queue, range.start_offset)).collect();
         for topic in &mut self.topics {
             // The id of a topic whose answer was lost in the crash.
             topic.id = topic.id.or(survey.id(&topic.name));

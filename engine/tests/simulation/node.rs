@@ -3,6 +3,7 @@
 //! The pump's contract, kept exactly: requests, then one turn, then the disks are flushed and the
 //! answers taken.
 
+use engine::broker::change_format::Alteration;
 use engine::broker::groups::TopicOffset;
 use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
@@ -42,6 +43,9 @@ impl Env for Lent<'_> {
         self.0.random()
     }
 }
+
+/// Longer than any deadline of a device or a reader.
+const SOON_NANOS: u64 = 5_000_000_000;
 
 /// How logs are opened in simulations.
 pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOptions {
@@ -86,6 +90,7 @@ impl Machines {
             while env.advance_to_next() {
                 env.disk().complete(&mut out);
             }
+            env.disk().close_all();
         }
     }
 }
@@ -191,15 +196,39 @@ impl<'a> Node<'a> {
         queues: u16,
         ack: AckLevel,
     ) {
+        self.create_limited(history, name, queues, ack, Retention::default());
+    }
+
+    pub(crate) fn create_limited(
+        &mut self,
+        history: &mut History,
+        name: &str,
+        queues: u16,
+        ack: AckLevel,
+        retention: Retention,
+    ) {
         let token = history.token();
         history.others.insert(token, (Other::Create(history.topics.len()), 0));
         let name = name.to_owned();
-        let retention = Retention::default();
         let new = NewTopic { name: &name, queues, ack, deep: true, retention };
         let now = self.now();
         self.broker.create_topic(&new, Token(token), now, &mut self.answers);
+        let Retention { age_ms: age_ms_min, bytes: bytes_min } = retention;
         let (id, delete_asked, deleted) = (None, false, false);
-        history.topics.push(TopicAsked { name, queues, ack, id, delete_asked, deleted });
+        let asked =
+            TopicAsked { name, queues, ack, bytes_min, age_ms_min, id, delete_asked, deleted };
+        history.topics.push(asked);
+    }
+
+    pub(crate) fn alter_topic(&mut self, history: &mut History, topic: usize, wanted: Alteration) {
+        let token = history.token();
+        history.others.insert(token, (Other::Alter, 0));
+        let asked = &mut history.topics[topic];
+        asked.ack = wanted.ack.unwrap_or(asked.ack).min(asked.ack);
+        asked.bytes_min = asked.bytes_min.into_iter().chain(wanted.bytes.flatten()).min();
+        asked.age_ms_min = asked.age_ms_min.into_iter().chain(wanted.age_ms.flatten()).min();
+        let (name, now) = (asked.name.clone(), self.now());
+        self.broker.alter_topic(&name, wanted, (Token(token), now), &mut self.answers);
     }
 
     pub(crate) fn delete_topic(&mut self, history: &mut History, topic: usize) {
@@ -229,7 +258,10 @@ impl<'a> Node<'a> {
             if self.crashed() {
                 return true;
             }
-            if !self.advance_to_next(end.wake_at) {
+            // What comes later than any deadline is retention, which never ends.
+            let now = self.now();
+            let soon = end.wake_at.filter(|at| at.since(now) < SOON_NANOS);
+            if !self.advance_to_next(soon) {
                 return true;
             }
         }
@@ -246,17 +278,24 @@ impl<'a> Node<'a> {
     /// queues then begin.
     pub(crate) fn survey(&mut self) -> Result<Survey, String> {
         for _ in 0..100 {
-            let before: Vec<u64> = self.oldest_segments();
+            let before = self.beginnings();
             let survey = self.survey_once();
-            if self.crashed() || self.oldest_segments() == before {
+            if self.crashed() || self.beginnings() == before {
                 return survey;
             }
         }
         Err("the log never stops getting shorter".to_owned())
     }
 
-    fn oldest_segments(&mut self) -> Vec<u64> {
-        self.broker.shards().iter().map(|shard| shard.oldest_segment()).collect()
+    /// Where the logs and the queues begin.
+    fn beginnings(&mut self) -> Vec<u64> {
+        let mut all: Vec<u64> =
+            self.broker.shards().iter().map(|shard| shard.oldest_segment()).collect();
+        for topic in self.broker.catalog().topics() {
+            let ranges = (0..topic.queues.len() as u16).map(|n| self.broker.range(topic.id, n));
+            all.extend(ranges.flatten().map(|range| range.start_offset));
+        }
+        all
     }
 
     fn survey_once(&mut self) -> Result<Survey, String> {

@@ -3,7 +3,7 @@
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
 use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
-use engine::log::writer::WriterOptions;
+use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
 
 use crate::checks;
@@ -18,15 +18,31 @@ struct Setup {
     segment_bytes: u64,
     inflight_max: usize,
     window_bytes: u64,
+    flush: Flush,
+    prefill_step_bytes: u32,
     retention: Retention,
+    /// The device is small, and above so many percent used segments go.
+    disk_percent: Option<u8>,
     load: Load,
 }
 
 impl Setup {
     fn options(&self) -> OpenOptions {
-        let options = options(self.segment_bytes, self.inflight_max);
-        let writer = WriterOptions { window_bytes: self.window_bytes, ..options.writer };
-        OpenOptions { writer, retention: self.retention, ..options }
+        let mut options = options(self.segment_bytes, self.inflight_max);
+        options.writer.flush = self.flush;
+        options.writer.prefill_step_bytes = self.prefill_step_bytes;
+        options.writer.window_bytes = self.window_bytes;
+        OpenOptions { retention: self.retention, ..options }
+    }
+
+    /// Whole segments go though somebody holds what is in them.
+    fn loses_segments(&self) -> bool {
+        self.retention.bytes.is_some() || self.disk_percent.is_some()
+    }
+
+    /// Something goes.
+    fn expires(&self) -> bool {
+        self.loses_segments() || self.load.limited
     }
 }
 
@@ -42,7 +58,7 @@ fn setup(random: &mut Random) -> Setup {
         // A disk that is often slow, but never slower than the deadline.
         _ => Latency { slow_one_in: 4, slow_factor: 50, ..Config::default().latency },
     };
-    let config = Config { fua: random.below(2) == 0, latency, ..Config::default() };
+    let mut config = Config { fua: random.below(2) == 0, latency, ..Config::default() };
     // A large segment is prefilled while it is written to; small ones roll.
     let (segment_bytes, value_bytes_max) = match random.below(12) {
         0 => (6 << 20, 900 << 10),
@@ -53,13 +69,20 @@ fn setup(random: &mut Random) -> Setup {
     // Some logs are kept short: two to four segments.
     let bytes = (random.below(4) == 0).then(|| random.between(2, 4) * segment_bytes);
     let retention = Retention { age_ms: None, bytes };
+    // Some topics have limits, some devices are small.
+    let limited = random.below(4) == 0;
+    let disk_percent = (random.below(8) == 0).then(|| random.between(50, 95) as u8);
+    if disk_percent.is_some() {
+        config.capacity_bytes_max = random.between(5, 12) * segment_bytes;
+    }
     let load = Load {
         steps: random.between(5, 150) as u32,
         requests_max: random.between(1, 6),
         value_bytes_max,
         topics_max: 3,
         levels: MIXED,
-        numbered: retention.bytes.is_none(),
+        numbered: retention.bytes.is_none() && disk_percent.is_none() && !limited,
+        limited,
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
     // With a small window most of the log is cold, and read by way of its indexes.
@@ -70,7 +93,10 @@ fn setup(random: &mut Random) -> Setup {
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
         window_bytes,
+        prefill_step_bytes: 4096 << random.below(9),
+        flush: if random.below(3) == 0 { Flush::Fdatasync } else { Flush::Dsync },
         retention,
+        disk_percent,
         load,
     }
 }
@@ -124,10 +150,14 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let survey = node.survey()?;
     history.expire(&survey);
     // What expires after the restart is still in the image.
-    let audit = match setup.retention.bytes {
-        None => checks::audit::check(&images, setup.segment_bytes, &survey),
-        Some(_) => checks::audit::clean(&images, setup.segment_bytes),
+    let audit = if setup.expires() {
+        checks::audit::clean(&images, setup.segment_bytes)
+    } else {
+        checks::audit::check(&images, setup.segment_bytes, &survey)
     };
+    if !setup.loses_segments() {
+        checks::limits::after_restart(&history, &survey)?;
+    }
     audit
         .and_then(|()| checks::after_restart(&history, &survey))
         .map_err(|what| format!("after a stop: {what}"))
@@ -159,6 +189,7 @@ fn live(
             return if crashed { Ok(false) } else { Err(format!("cannot open: {error}")) };
         }
     };
+    node.broker.limit_disk(setup.disk_percent);
     if node.crashed() {
         return Ok(false);
     }
@@ -167,10 +198,15 @@ fn live(
         return Ok(false);
     }
     let survey = survey?;
-    if setup.retention.bytes.is_some() {
+    if setup.retention.bytes.is_some() && setup.disk_percent.is_none() && !setup.load.limited {
         let (shards, retention) = (setup.shards, setup.retention);
         checks::retention::check(&mut node, history, shards, retention, setup.segment_bytes)?;
+    }
+    if setup.expires() {
         history.expire(&survey);
+    }
+    if !setup.loses_segments() {
+        checks::limits::after_restart(history, &survey)?;
     }
     checks::after_restart(history, &survey)?;
     checks::readers::check(&mut node, history, &survey)?;
@@ -183,6 +219,9 @@ fn live(
     if node.crashed() {
         return Ok(false);
     }
+    if !setup.loses_segments() {
+        checks::limits::in_life(&node, history)?;
+    }
     if last || random.below(2) == 0 {
         if !node.settle(history) {
             return Err("the node never comes to rest".to_owned());
@@ -191,7 +230,7 @@ fn live(
         if node.crashed() {
             return Ok(false);
         }
-        checks::liveness::check(history)?;
+        checks::liveness::check(history, setup.disk_percent.is_some())?;
     }
     if last && !node.stop(history) {
         return Err("the node does not come to a stop".to_owned());

@@ -1,8 +1,10 @@
 //! What clients do in one life, from a seed: topics made and deleted, batches of all levels and
 //! sizes, numbered ones that are sent again, offsets committed, fetches that wait and fetches that do not, and time that passes in uneven steps.
 
+use engine::broker::change_format::Alteration;
 use engine::io::sim::Random;
 use engine::level::AckLevel;
+use engine::shard::retention::Retention;
 use engine::shard::{Fetch, Token};
 
 use crate::history::{History, Queue};
@@ -23,6 +25,8 @@ pub(crate) struct Load {
     pub(crate) levels: &'static [AckLevel],
     /// Idempotent producers, too. They tell by what is there what was lost, so nothing may expire.
     pub(crate) numbered: bool,
+    /// Topics may have limits of their own, and are altered.
+    pub(crate) limited: bool,
 }
 
 /// All levels, the weaker ones as often as the stronger.
@@ -43,6 +47,8 @@ pub(crate) fn run(node: &mut Node<'_>, history: &mut History, random: &mut Rando
             0..=9 => drop(node.advance_to_next(None)),
             10..=12 => node.advance(random.below(200_000)),
             13 => node.advance(6_000_000),
+            // Topics are looked at once a second.
+            14 if load.limited => node.advance(1_100_000_000),
             _ => {}
         }
     }
@@ -51,8 +57,9 @@ pub(crate) fn run(node: &mut Node<'_>, history: &mut History, random: &mut Rando
 fn request(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
     let live = history.topics.iter().filter(|topic| !topic.deleted).count();
     match random.below(100) {
-        _ if live == 0 => create(node, history, random),
-        0..=2 if live < load.topics_max => create(node, history, random),
+        _ if live == 0 => create(node, history, random, load),
+        0..=2 if live < load.topics_max => create(node, history, random, load),
+        42..=45 if load.limited => alter(node, history, random, load),
         3 if live > 1 => delete(node, history, random),
         4..=19 => fetch(node, history, random),
         20..=27 => {
@@ -69,15 +76,48 @@ fn request(node: &mut Node<'_>, history: &mut History, random: &mut Random, load
     }
 }
 
-fn create(node: &mut Node<'_>, history: &mut History, random: &mut Random) {
+fn create(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
     let name = format!("topic-{}", history.topics.len());
     let queues = random.between(1, 3) as u16;
-    let ack = match random.below(4) {
+    let ack = level(random);
+    let limited = load.limited && random.below(2) == 0;
+    let (age_ms, bytes) = if limited { limits(random, load) } else { (None, None) };
+    node.create_limited(history, &name, queues, ack, Retention { age_ms, bytes });
+}
+
+fn level(random: &mut Random) -> AckLevel {
+    match random.below(4) {
         0 => AckLevel::Memory,
         1 => AckLevel::Written,
         _ => AckLevel::Durable,
-    };
-    node.create_topic(history, &name, queues, ack);
+    }
+}
+
+/// An age, a number of bytes, or both.
+fn limits(random: &mut Random, load: &Load) -> (Option<u64>, Option<u64>) {
+    let which = random.below(3);
+    let age_ms = (which != 0).then(|| random.between(1, 3000));
+    let bytes = (which != 1).then(|| random.between(1, 4 * load.value_bytes_max));
+    (age_ms, bytes)
+}
+
+fn alter(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: &Load) {
+    let topic = random.below(history.topics.len() as u64) as usize;
+    let asked = &history.topics[topic];
+    if asked.id.is_none() || asked.delete_asked {
+        return;
+    }
+    let mut wanted = Alteration::default();
+    match random.below(3) {
+        0 => wanted.ack = Some(level(random)),
+        // One in four becomes free of limits.
+        _ if random.below(4) == 0 => (wanted.age_ms, wanted.bytes) = (Some(None), Some(None)),
+        _ => {
+            let (age_ms, bytes) = limits(random, load);
+            (wanted.age_ms, wanted.bytes) = (Some(age_ms), Some(bytes));
+        }
+    }
+    node.alter_topic(history, topic, wanted);
 }
 
 fn delete(node: &mut Node<'_>, history: &mut History, random: &mut Random) {

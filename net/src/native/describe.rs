@@ -204,6 +204,8 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("index_bytes", counters.index_bytes),
         ("index_reads", counters.index_reads),
         ("moved_starts", counters.moved_starts),
+        ("disk_used_percent", counters.disk_used_percent),
+        ("disk_refused", counters.disk_refused),
     ];
     for (name, value) in all {
         stats.counters.push(Counter { name: Cow::Borrowed(name), shard, value });

@@ -24,6 +24,9 @@ pub struct ReactorConfig {
     pub cpu: Option<usize>,
     /// How to wait.
     pub wait: WaitMode,
+    /// Give the CPU away between looks while a durable write is in flight: where the device has no
+    /// FUA the kernel worker that ends the write may need it.
+    pub yield_in_flight: bool,
     /// Sizes of the ring.
     pub ring: RingConfig,
     /// What connections may use.
@@ -36,6 +39,7 @@ impl Default for ReactorConfig {
             name: "reactor".to_owned(),
             cpu: None,
             wait: WaitMode::default(),
+            yield_in_flight: true,
             ring: RingConfig::default(),
             limits: Limits::default(),
         }

@@ -86,15 +86,16 @@ fn pool_placement(cpu: Option<usize>) -> PoolPlacement {
 pub(super) async fn drive<S: Service>(
     pump: &mut Pump<S>,
     mode: WaitMode,
+    yields: bool,
 ) -> Result<(), ReactorError> {
     let heartbeat = spawn_local(heartbeat(timer()?));
-    let mut waits = Waits::new(&pump.ring)?;
+    let mut waits = Waits::new(&pump.ring, yields)?;
     let result = loop {
         if let Some(errno) = pump.ring.failure() {
             break Err(ReactorError::Ring(errno));
         }
         let next = pump.turn();
-        if pump.durable_in_flight() {
+        if yields && pump.durable_in_flight() {
             // The kernel worker that ends the write on a device without FUA may need this very
             // CPU; a busy reactor would make it wait for a whole scheduler slice, 3-4 ms.
             let _ = nix::sched::sched_yield();
@@ -147,14 +148,16 @@ struct Waits {
     turn_at: Nanos,
     /// The look before a sleep with nothing in flight, and with a durable write in flight.
     looks: [Look; 2],
+    /// Whether a look while a durable write is in flight gives the CPU away.
+    yields: bool,
 }
 
 impl Waits {
-    fn new(ring: &Ring) -> Result<Self, ReactorError> {
+    fn new(ring: &Ring, yields: bool) -> Result<Self, ReactorError> {
         let eventfd = glommio_file(ring.eventfd().try_clone_to_owned()?);
         let null = glommio_file(File::open("/dev/null")?.into());
         let turn_at = monotonic().plus(TURN_NANOS);
-        Ok(Self { eventfd, null, turn_at, looks: [Look::new(), Look::new()] })
+        Ok(Self { eventfd, null, turn_at, looks: [Look::new(), Look::new()], yields })
     }
 
     /// Sleeps until something completes on the ring, or `until`; first looks for a while, unless
@@ -198,7 +201,7 @@ impl Waits {
                 if ring.has_completions() {
                     return true;
                 }
-                if durable {
+                if durable && self.yields {
                     let _ = nix::sched::sched_yield();
                 } else {
                     std::hint::spin_loop();
@@ -221,7 +224,7 @@ impl Waits {
     ) -> Result<(), ReactorError> {
         let mut spins = 0u32;
         while !ring.has_completions() {
-            if durable {
+            if durable && self.yields {
                 let _ = nix::sched::sched_yield();
             } else {
                 std::hint::spin_loop();

@@ -74,7 +74,7 @@ impl Reactor {
             let mut pump = Pump::new(ring, listener, service, signal, config.limits);
             let _ = ready.send(());
             drop(ready);
-            executor::drive(&mut pump, config.wait).await
+            executor::drive(&mut pump, config.wait, config.yield_in_flight).await
         })?;
         let handle = ReactorHandle { thread, waker };
         // The sender is dropped without a word when the reactor could not be built.

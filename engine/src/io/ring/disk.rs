@@ -17,7 +17,7 @@ use nix::libc;
 
 use super::super::block::{Block, Budget};
 use super::super::file;
-use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output};
+use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output, Space};
 use super::op::{Descriptors, Op, Opening, Product, Shared, Step, Transfer};
 use super::token::Owner;
 use super::uring::{Inbox, Ring, errno};
@@ -231,6 +231,10 @@ impl Disk for RingDisk {
 
     fn list(&mut self) -> Result<Vec<FileName>, Errno> {
         file::list(&self.path)
+    }
+
+    fn space(&mut self) -> Result<Space, Errno> {
+        file::space(&self.path)
     }
 
     fn block(&mut self, len: u32) -> Option<Block> {

@@ -20,7 +20,7 @@ use super::operation::{InFlight, Operation, Write, check_overlap, check_range, h
 use super::random::{Random, mix};
 use super::{Clock, Config};
 use crate::io::block::{Block, Budget};
-use crate::io::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, Nanos, OpId};
+use crate::io::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, Nanos, OpId, Space};
 
 /// One shard's directory on a simulated device.
 #[derive(Debug)]
@@ -106,6 +106,17 @@ impl SimDisk {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// From now on all files together may have so many bytes: others use the device, too.
+    pub fn limit_capacity(&mut self, capacity_bytes_max: u64) {
+        self.config.capacity_bytes_max = capacity_bytes_max;
+    }
+
+    /// The process that used the disk is gone, and with it its handles. Nothing may be in flight.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+        self.forget_unreachable();
     }
 
     /// What goes wrong; may be changed at any time, for operations submitted later.
@@ -358,6 +369,11 @@ impl Disk for SimDisk {
             return Err(ENODEV);
         }
         Ok(self.names.visible().0.keys().copied().collect())
+    }
+
+    fn space(&mut self) -> Result<Space, Errno> {
+        let used = self.used();
+        Ok(Space { used, available: self.config.capacity_bytes_max.saturating_sub(used) })
     }
 
     fn block(&mut self, len: u32) -> Option<Block> {

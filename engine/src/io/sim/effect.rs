@@ -123,16 +123,20 @@ impl SimDisk {
 
     /// Whether `more` bytes fit besides all files that have a name or are open.
     fn reserve(&self, more: u64) -> Result<(), Errno> {
+        if self.used().saturating_add(more) > self.config.capacity_bytes_max {
+            return Err(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// Bytes of all files that have a name or are open.
+    pub(super) fn used(&self) -> u64 {
         let named = self.names.visible().0.values().map(|entry| entry.file);
         let mut files: Vec<Inode> = named.chain(self.open.values().copied()).collect();
         files.sort_unstable();
         files.dedup();
         let lens = files.iter().filter_map(|file| self.contents.get(file));
-        let used: u64 = lens.map(|contents| contents.len).sum();
-        if used.saturating_add(more) > self.config.capacity_bytes_max {
-            return Err(ENOSPC);
-        }
-        Ok(())
+        lens.map(|contents| contents.len).sum()
     }
 
     fn finish_read(
@@ -155,7 +159,7 @@ impl SimDisk {
     }
 
     /// Drops contents that no name, no handle and no operation can reach, not even after a crash.
-    fn forget_unreachable(&mut self) {
+    pub(super) fn forget_unreachable(&mut self) {
         let mut reachable = self.names.reachable();
         reachable.extend(self.open.values());
         reachable.extend(self.in_flight.values().filter_map(|other| match &other.operation {

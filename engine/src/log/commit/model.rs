@@ -99,9 +99,10 @@ proptest! {
     #[test]
     fn durable_is_never_more_than_the_device_keeps(
         inflight_max in 1_usize..5,
+        flush in prop_oneof![Just(Flush::Dsync), Just(Flush::Fdatasync)],
         steps in vec((0_u8..10, any::<prop::sample::Index>()), 1..200),
     ) {
-        let mut commit = Commit::new(0, inflight_max);
+        let mut commit = Commit::new(0, inflight_max, flush);
         let (mut device, mut file) = (Device::default(), FileId(0));
         let mut before = (0, 0);
         for (step, pick) in steps {

@@ -4,6 +4,7 @@
 use super::super::scripted::{Asked, EIO, Scripted, geometry};
 use super::super::segment_format::SegmentHeader;
 use super::*;
+use crate::limits::PREFILL_STEP_BYTES;
 
 const NUMBER: u64 = 4;
 const FILE: FileId = FileId(5);
@@ -30,12 +31,12 @@ impl Scene {
     fn step(&mut self, appended: u64) {
         let append = LogPos(NUMBER * SEGMENT_BYTES + appended);
         let geometry = geometry(SEGMENT_BYTES);
-        self.fill.step(&mut self.disk, &geometry, Some(append), SEGMENT_BYTES, T);
+        self.fill.step(&mut self.disk, &geometry, Some(append), SEGMENT_BYTES, STEP as u32, T);
     }
 
     /// The next step of a successor that should be filled up to `target`.
     fn step_ahead(&mut self, target: u64) {
-        self.fill.step(&mut self.disk, &geometry(SEGMENT_BYTES), None, target, T);
+        self.fill.step(&mut self.disk, &geometry(SEGMENT_BYTES), None, target, STEP as u32, T);
     }
 
     fn zeroing(&mut self, offset: u64, len: u64) -> OpId {

@@ -268,7 +268,7 @@ fn once_halted_nothing_is_submitted() {
 fn waiting_for_a_spare() -> (Scene, OpId) {
     let mut scene = Scene::with([(6, FIRST, SEGMENT_BYTES), (7, SECOND, SEGMENT_BYTES)]);
     assert!(scene.segments.roll());
-    assert!(scene.segments.trim(&mut scene.disk, scene.now), "segment 6 goes");
+    assert!(scene.segments.trim(&mut scene.disk, true, scene.now), "segment 6 goes");
     let submitted = scene.now;
     let (from, to) = (FileName::Segment(6), FileName::Spare(9));
     let op = scene.disk.expect(Asked::Rename { from, to });

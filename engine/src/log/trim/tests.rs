@@ -23,7 +23,7 @@ impl Scene {
 
     fn begin(&mut self) {
         assert!(!self.trim.is_busy());
-        self.trim.begin(&mut self.disk, (4, FILE), (9, FILLED), self.now);
+        self.trim.begin(&mut self.disk, (4, FILE), Some((9, FILLED)), self.now);
         assert!(self.trim.is_busy());
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod acked_is_there;
 pub(crate) mod answered_once;
 pub(crate) mod audit;
+pub(crate) mod limits;
 pub(crate) mod liveness;
 pub(crate) mod nothing_half;
 pub(crate) mod offsets;

@@ -43,6 +43,8 @@ pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> 
         };
         match (lost, result) {
             (None, Ok(_)) => {}
+            // Where it was has gone since the survey.
+            (_, Err(FetchError::OutOfRange { start, .. })) if start > reader.offset => {}
             // All it read has expired: nobody can tell any more what became of it.
             (None, Err(FetchError::OutOfRange { .. } | FetchError::Truncated { .. }))
                 if reader.seen.is_empty() => {}
