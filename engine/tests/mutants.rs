@@ -65,7 +65,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-segment-goes-though-a-queue-holds-it",
-        edits: &[(RETENTION, "queue.has_below(end)) {\n            return false;", "queue.has_below(end)) {\n            return true;")],
+        edits: &[(RETENTION, "queue.has_below(number + 1, end)) {\n            return false;", "queue.has_below(number + 1, end)) {\n            return true;")],
     },
     Mutant {
         name: "a-topic-holds-less-than-it-may",

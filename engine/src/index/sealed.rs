@@ -151,7 +151,10 @@ impl Indexes {
         let index = self.by_number.get(&run.number)?;
         let blocks = blocks(run);
         let later = index.fences.get(blocks.start as usize + 1..blocks.end as usize)?;
-        let after = later.partition_point(|fence| fence.store_ms() < timestamp_ms);
+        // What is older than the time, or has gone from the queue.
+        let after = later.partition_point(|fence| {
+            fence.store_ms() < timestamp_ms || fence.base_offset() <= run.base_offset
+        });
         let next = later.get(after).map(|fence| (fence.base_offset(), fence.store_ms()));
         Some((Place::new(run, blocks.start + after as u32), next))
     }

@@ -180,6 +180,8 @@ impl<E: Env> Shard<E> {
             let number = left.groups.number;
             let mut queues = sealing.touched.remove(&number).unwrap_or_default();
             queues.sort_unstable();
+            // One that its topic's limits had emptied has begun anew.
+            queues.dedup();
             let builder = Builder::new(*self.log.segments().geometry(), number);
             sealing.build = Some(Build { left, queues, at: (0, 0), builder });
         }

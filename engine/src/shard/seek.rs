@@ -79,7 +79,11 @@ impl<E: Env> Shard<E> {
             Some(Block::Bytes(bytes)) => match place.spans(bytes, self.log.segments().geometry()) {
                 None => damaged,
                 Some(mut spans) => {
-                    let here = spans.find(|span| span.store_timestamp_ms >= seek.timestamp_ms);
+                    let is_it = |span: &Span| {
+                        span.store_timestamp_ms >= seek.timestamp_ms
+                            && span.base_offset >= run.base_offset
+                    };
+                    let here = spans.find(is_it);
                     answer(here.map(of).or(next))
                 }
             },
