@@ -487,7 +487,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-orderly-stop-leaves-no-word",
-        edits: &[(WRITER, "        if self.closing && self.is_durable() {", "        if false {")],
+        edits: &[(WRITER, "if grown || (self.closing && self.is_durable()) {", "if grown {")],
     },
     Mutant {
         name: "offsets-of-deleted-topics-stay",

@@ -114,6 +114,12 @@ impl Segments {
         self.current
     }
 
+    /// Whether the next segment is in place.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.successor.in_place().is_some()
+    }
+
     /// How many segments there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -651,6 +651,18 @@ impl Log {
         std::mem::take(&mut self.rolled)
     }
 
+    /// Whether a batch may be appended and still leaves a quarter of a segment, or the next one is
+    /// in place.
+    #[must_use]
+    pub fn leaves_reserve(&self, batch_bytes: u64) -> bool {
+        let geometry = self.segments.geometry();
+        let used = match geometry.number(self.end) == self.segments.current() {
+            true => geometry.offset(self.end),
+            false => geometry.segment_bytes,
+        };
+        self.segments.has_successor() || used + batch_bytes <= geometry.segment_bytes / 4 * 3
+    }
+
     /// Whether anything below `pos` is still in memory.
     #[must_use]
     pub fn is_hot_below(&self, pos: LogPos) -> bool {

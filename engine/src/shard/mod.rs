@@ -96,6 +96,7 @@ pub struct Shard<E: Env> {
     offsets: OffsetTable,
     sequences: Sequences,
     checkpoints: Checkpoints,
+    checkpoint_rests_until: Nanos,
     expiry: Expiry,
     sealing: Sealing,
     opening: Opening,

@@ -210,6 +210,7 @@ impl<E: Env> Shard<E> {
             offsets,
             sequences,
             checkpoints,
+            checkpoint_rests_until: Nanos(0),
             expiry: Expiry::new(options.retention, newest_ms),
             sealing,
             opening,

@@ -50,7 +50,8 @@ impl<E: Env> Shard<E> {
         if self.stopping {
             return Err(ProduceError::Stopping);
         }
-        if kind == Kind::Data && self.room.refuses() {
+        let short = self.room.is_short() && !self.log.leaves_reserve(request.batch.len() as u64);
+        if kind == Kind::Data && self.room.refuses(short) {
             return Err(ProduceError::Append(AppendError::DiskFull { errno: ENOSPC }));
         }
         let queue = self.queues.get_mut(request.queue).ok_or(ProduceError::UnknownQueue)?;

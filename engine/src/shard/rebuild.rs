@@ -39,8 +39,9 @@ struct Walk {
     sealed: Sealed,
     /// End of the last group.
     end: LogPos,
-    /// The last group.
+    /// The last group, and its life.
     sequence: u64,
+    epoch: u32,
     queues: BTreeMap<u32, (QueueIndex, u64)>,
     /// Bytes to read at once: more when a group is longer.
     read_bytes: u32,
@@ -115,6 +116,7 @@ impl<E: Env> Shard<E> {
                 sealed,
                 end: self.log.segments().geometry().first_group(number),
                 sequence: sealed.first_sequence.saturating_sub(1),
+                epoch: 0,
                 queues: BTreeMap::new(),
                 read_bytes: PIECE_BYTES,
                 op: None,
@@ -191,54 +193,64 @@ impl<E: Env> Shard<E> {
 
 /// Takes the groups that lie wholly in `bytes`, which begin with the block of the walk's end.
 fn take(walk: &mut Walk, geometry: &Geometry, bytes: &Slice) -> Step {
-    let start = walk.end.0 - walk.end.0 % u64::from(BLOCK_BYTES);
-    let segment_end = (walk.number + 1) * geometry.segment_bytes;
+    let start = LogPos(walk.end.0 - walk.end.0 % u64::from(BLOCK_BYTES));
+    let is_last = start.0 + bytes.len() as u64 >= (walk.number + 1) * geometry.segment_bytes;
     while walk.sequence < walk.sealed.last_sequence {
-        let mut found = None;
+        let mut more = None;
+        let mut next = None;
+        // As recovery does: behind the last group, or at the next block. What is not intact there
+        // is a leftover of a life that ended in it.
         for pos in [walk.end, next_block(walk.end)] {
-            let at = pos.0 - start;
-            let Some(head) = bytes.get(at as usize..) else { continue };
-            if head.len() < GROUP_HEADER_BYTES as usize {
-                // The header may lie behind these bytes.
-                found = found.or(Some(None));
-                continue;
-            }
-            let header = GroupHeader::decode(head).filter(|header| {
-                header.position == pos
-                    && header.shard == geometry.shard
-                    && header.sequence == walk.sequence + 1
-                    && header.length_bytes <= CHUNK_BYTES
-            });
-            if let Some(header) = header {
-                found = Some(Some((at as u32, header)));
-                break;
+            match group_at(walk, geometry, (start, bytes), pos) {
+                Ok(Some(group)) => {
+                    next = Some(group);
+                    break;
+                }
+                Ok(None) => {}
+                Err(read_bytes) => more = more.max(Some(read_bytes)),
             }
         }
-        let reached = start + bytes.len() as u64;
-        let (at, header) = match found {
-            Some(Some(found)) => found,
-            Some(None) if reached < segment_end => return Step::More(PIECE_BYTES),
-            _ if next_block(walk.end).0 >= reached && reached < segment_end => {
-                return Step::More(PIECE_BYTES);
-            }
-            _ => return Step::Damaged,
+        let Some(group) = next else {
+            return more.filter(|_| !is_last).map_or(Step::Damaged, Step::More);
         };
-        let end = at + header.length_bytes;
-        if u64::from(end) > bytes.len() as u64 {
-            // Read again from the group's block on, all of it.
-            return Step::More((header.length_bytes + 2 * BLOCK_BYTES).max(PIECE_BYTES));
-        }
-        let group = Group::new(header, bytes.slice(at..end));
-        for entry in group.checked() {
-            let Ok(found) = entry else { return Step::Damaged };
+        for found in group.entries() {
             if matches!(found.header.kind, Kind::Data | Kind::Metadata) {
                 let (index, next_offset) = walk.queues.entry(found.header.queue).or_default();
                 *next_offset = found.header.base_offset + u64::from(found.records);
                 index.add_found(&found);
             }
         }
-        walk.sequence = header.sequence;
+        (walk.sequence, walk.epoch) = (group.header().sequence, group.header().epoch);
         walk.end = group.end();
     }
     Step::Done
+}
+
+/// The walk's next group if it is intact at `pos`, of bytes that begin at `start`; `Err` with how
+/// many must be read to know.
+fn group_at(
+    walk: &Walk,
+    geometry: &Geometry,
+    (start, bytes): (LogPos, &Slice),
+    pos: LogPos,
+) -> Result<Option<Group>, u32> {
+    let at = (pos.0 - start.0) as usize;
+    let head = bytes.get(at..).unwrap_or_default();
+    if head.len() < GROUP_HEADER_BYTES as usize {
+        return Err(PIECE_BYTES);
+    }
+    let header = GroupHeader::decode(head).filter(|header| {
+        header.position == pos
+            && header.shard == geometry.shard
+            && header.sequence == walk.sequence + 1
+            && header.epoch >= walk.epoch
+            && header.length_bytes <= CHUNK_BYTES
+    });
+    let Some(header) = header else { return Ok(None) };
+    let end = at + header.length_bytes as usize;
+    if end > bytes.len() {
+        return Err((header.length_bytes + 2 * BLOCK_BYTES).max(PIECE_BYTES));
+    }
+    let group = Group::new(header, bytes.slice(at as u32..end as u32));
+    Ok(group.checked().all(|entry| entry.is_ok()).then_some(group))
 }

@@ -158,18 +158,10 @@ impl<E: Env> Shard<E> {
         if !ready && !sealing.has_work() {
             return None;
         }
-        let retry = sealing.save.as_ref().and_then(Save::retry_at);
-        match retry.filter(|_| !ready && sealing.build.is_none()) {
-            Some(retry) => Some(retry.max(sealing.next_at)),
-            // The operation's end comes first.
-            None if sealing.save.as_ref().is_some_and(Save::is_busy)
-                && !ready
-                && sealing.build.is_none() =>
-            {
-                None
-            }
-            None => Some(sealing.next_at),
-        }
+        // What was refused is tried again when something else happens; what is on its way wakes us.
+        let rests = |save: &Save| save.is_busy() || save.retry_at().is_some();
+        let idle = !ready && sealing.build.is_none() && sealing.save.as_ref().is_some_and(rests);
+        (!idle).then_some(sealing.next_at)
     }
 
     pub(super) fn end_of_segment(&self, number: u64) -> LogPos {

@@ -388,6 +388,7 @@ impl<'a> Node<'a> {
                 Some(Effect::Sought { result: Err(FetchError::Busy), .. }) => {
                     self.advance(1_000_000);
                 }
+                None if self.crashed() => return None,
                 other => panic!("{timestamp_ms} is not found in {queue:?}: {other:?}"),
             }
         }
