@@ -252,5 +252,6 @@ fn group_at(
         return Err((header.length_bytes + 2 * BLOCK_BYTES).max(PIECE_BYTES));
     }
     let group = Group::new(header, bytes.slice(at as u32..end as u32));
-    Ok(group.checked().all(|entry| entry.is_ok()).then_some(group))
+    let is_intact = group.checked().all(|entry| entry.is_ok());
+    Ok(is_intact.then_some(group))
 }
