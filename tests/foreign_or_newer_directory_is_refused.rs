@@ -23,10 +23,10 @@ fn a_newer_format() {
     Node::start(&data, &[]).stop();
     let format = data.join("FORMAT");
     let ours = fs::read_to_string(&format).expect("the format file");
-    assert!(ours.contains("format = 2"), "{ours}");
-    fs::write(&format, ours.replace("format = 2", "format = 3")).expect("a changed file");
+    assert!(ours.contains("format = 3"), "{ours}");
+    fs::write(&format, ours.replace("format = 3", "format = 4")).expect("a changed file");
     let errors = refused(&data);
-    assert!(errors.contains("format 3") && errors.contains("use a newer uringmq"), "{errors}");
+    assert!(errors.contains("format 4") && errors.contains("use a newer uringmq"), "{errors}");
 }
 
 #[test]

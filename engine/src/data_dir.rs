@@ -2,13 +2,12 @@
 //!
 //! ```text
 //!   DIR/LOCK         locked (flock) while a node runs
-//!   DIR/FORMAT       TOML: format = 2, node, shards, segment_bytes
+//!   DIR/FORMAT       TOML: format = 3, node, shards, segment_bytes
 //!   DIR/device.toml  what `uringmq tune` measured: see `device`
-//!   DIR/shard-000/   superblock, segment-*.log, spare-*.log
+//!   DIR/shard-000/   superblock, segment-*.log, index-*.idx, spare-*.log
 //! ```
 //!
-//! Format 2 has offset commits in its logs, which a program of format 1 would take for the log's
-//! end; otherwise it is format 1, and a directory of that becomes one of 2 when it is opened.
+//! Formats 1 and 2 were never released, and are refused.
 //!
 //! Absent: anything inside a shard's directory.
 
@@ -24,7 +23,7 @@ use crate::device;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
 
 /// The format this program writes.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 
@@ -52,6 +51,14 @@ pub enum DirError {
     /// A newer program wrote it.
     #[error("{} has format {found}, this program reads up to {FORMAT_VERSION}; use a newer uringmq", dir.display())]
     Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A program from before the first release wrote it.
+    #[error("{} has format {found}, from before the first release; this program reads {FORMAT_VERSION} only: start with a new directory", dir.display())]
+    Older {
         /// The directory.
         dir: PathBuf,
         /// Its format.
@@ -134,13 +141,7 @@ impl DataDir {
         refuse_foreign(dir)?;
         let lock = lock(dir)?;
         let format = if format_path.exists() {
-            let format = read_format(dir, &format_path)?;
-            if format.format < FORMAT_VERSION {
-                let newer = FormatFile { format: FORMAT_VERSION, ..format };
-                write_format(dir, &format_path, newer)?
-            } else {
-                format
-            }
+            read_format(dir, &format_path)?
         } else {
             let format = FormatFile {
                 format: FORMAT_VERSION,
@@ -275,6 +276,9 @@ fn read_format(dir: &Path, path: &Path) -> Result<FormatFile, DirError> {
         None => return Err(malformed("it has no format number".to_owned())),
         Some(found) if found > FORMAT_VERSION => {
             return Err(DirError::Newer { dir: dir.to_owned(), found });
+        }
+        Some(found) if found < FORMAT_VERSION => {
+            return Err(DirError::Older { dir: dir.to_owned(), found });
         }
         Some(_) => {}
     }

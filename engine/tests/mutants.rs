@@ -36,6 +36,7 @@ const OPEN: &str = "src/shard/open.rs";
 const SHARD: &str = "src/shard/mod.rs";
 const REPEAT: &str = "src/shard/repeat.rs";
 const SEQUENCES: &str = "src/shard/sequences.rs";
+const SEAL: &str = "src/shard/seal.rs";
 const OFFSETS: &str = "src/shard/offsets.rs";
 
 const KEEP: &str = "src/shard/keep.rs";
@@ -64,7 +65,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-segment-goes-though-a-queue-holds-it",
-        edits: &[(RETENTION, "queue.has_below(end)) {\n            return false;", "queue.has_below(end)) {\n            return true;")],
+        edits: &[(RETENTION, "queue.has_below(number + 1, end)) {\n            return false;", "queue.has_below(number + 1, end)) {\n            return true;")],
     },
     Mutant {
         name: "a-topic-holds-less-than-it-may",
@@ -243,8 +244,8 @@ const MUTANTS: &[Mutant] = &[
         name: "superblock-written-in-place",
         edits: &[(
             "src/log/superblock_format.rs",
-            "(epoch % 2) as u64 * BLOCK_BYTES as u64",
-            "(epoch / u32::MAX) as u64 * BLOCK_BYTES as u64",
+            "self.generation % 2 * BLOCK_BYTES as u64",
+            "self.generation / u64::MAX * BLOCK_BYTES as u64",
         )],
     },
     Mutant {
@@ -345,8 +346,8 @@ const MUTANTS: &[Mutant] = &[
         name: "a-stuck-successor-is-waited-for-for-ever",
         edits: &[(
             WRITER,
-            "blocked.into_iter().chain(self.segments.awaited_since());",
-            "blocked.into_iter();",
+            "blocked.into_iter().chain(self.segments.awaited_since()).chain(stopping);",
+            "blocked.into_iter().chain(stopping);",
         )],
     },
     Mutant {
@@ -443,6 +444,50 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-older-commit-undoes-a-newer-one",
         edits: &[(OFFSET_TABLE, "if older.group == settled.group {", "if false {")],
+    },
+    Mutant {
+        name: "a-checkpoint-counts-before-the-superblock-names-it",
+        edits: &[(
+            CHECKPOINT,
+            "if self.log.recorded().is_some_and(|recorded| recorded.begin == begin) {",
+            "if self.log.recorded().is_none_or(|recorded| recorded.begin <= begin) {",
+        )],
+    },
+    Mutant {
+        name: "a-restart-reads-from-behind-the-checkpoint's-segment",
+        edits: &[(
+            RECOVER,
+            "            let number = geometry.number(begin);\n",
+            "            let number = geometry.number(begin) + 1;\n",
+        )],
+    },
+    Mutant {
+        name: "an-index-holds-what-lies-before-its-segment",
+        edits: &[(
+            SEAL,
+            "self.start_of_segment(number)..self.end_of_segment(number)",
+            "LogPos(0)..self.end_of_segment(number)",
+        )],
+    },
+    Mutant {
+        name: "an-index-is-begun-before-its-segment-is-durable",
+        edits: &[(
+            SEAL,
+            "sealing.left.pop_front_if(|left| left.groups.last <= durable)",
+            "sealing.left.pop_front_if(|left| left.groups.last <= durable + 4)",
+        )],
+    },
+    Mutant {
+        name: "an-index-footer-before-its-body-is-durable",
+        edits: &[(
+            "src/index/save.rs",
+            "State::Writing { file, offset }\n    } else {\n        State::Syncing { file }",
+            "State::Writing { file, offset }\n    } else {\n        State::Footer { file }",
+        )],
+    },
+    Mutant {
+        name: "an-orderly-stop-leaves-no-word",
+        edits: &[(WRITER, "        if self.closing && self.is_durable() {", "        if false {")],
     },
     Mutant {
         name: "offsets-of-deleted-topics-stay",

@@ -15,11 +15,10 @@ use engine::data_dir::{DataDir, DirError, FormatOptions};
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
 use engine::limits::{
-    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX,
-    PREFILL_STEP_BYTES, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
 };
 use engine::log::recover::OpenOptions;
-use engine::log::writer::{Flush, WriterOptions};
+use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use thiserror::Error;
 
@@ -60,13 +59,7 @@ impl NodeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], PORT_DEFAULT)),
             format: FormatOptions { shards: 1, segment_bytes: SEGMENT_BYTES_DEFAULT },
             reactor: ReactorConfig::default(),
-            writer: WriterOptions {
-                groups_inflight_max: GROUPS_INFLIGHT_MAX,
-                flush: Flush::default(),
-                prefill_step_bytes: PREFILL_STEP_BYTES,
-                tail_continuation: true,
-                flush_deadline_ms: FLUSH_DEADLINE_MS,
-            },
+            writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
             disk_used_percent_max: Some(DISK_USED_PERCENT_MAX),
         }

@@ -11,7 +11,7 @@ pub(crate) fn check(bytes: &[u8]) {
     decode(bytes);
     // Where each format has its checksum, and what it covers.
     let entry_end = ENTRY_HEADER_BYTES + BATCH_UNCOVERED_BYTES;
-    for (at, covered) in [(4, 8..56), (4, 8..64), (0, 4..entry_end)] {
+    for (at, covered) in [(4, 8..88), (4, 8..64), (0, 4..entry_end)] {
         let mut fixed = bytes.to_vec();
         let Some(sum) = fixed.get(covered).map(crc32c::crc32c) else { continue };
         fixed[at..at + 4].copy_from_slice(&sum.to_be_bytes());

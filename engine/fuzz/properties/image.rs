@@ -13,10 +13,9 @@ use engine::batch::{BatchRef, NewRecord, append_single};
 use engine::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use engine::io::{Disk, FileName};
 use engine::level::AckLevel;
-use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
-use engine::log::recover::{OpenError, OpenOptions, open};
-use engine::log::writer::{Append, AppendError, Flush, Log, WriterOptions};
+use engine::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
+use engine::log::writer::{Append, AppendError, Log, WriterOptions};
 use engine::shard::retention::Retention;
 
 const SEGMENT_BYTES: u64 = 32 << 10;
@@ -38,13 +37,7 @@ thread_local! {
 }
 
 fn options() -> OpenOptions {
-    let writer = WriterOptions {
-        groups_inflight_max: 2,
-        flush: Flush::Dsync,
-        prefill_step_bytes: PREFILL_STEP_BYTES,
-        tail_continuation: true,
-        flush_deadline_ms: 2000,
-    };
+    let writer = WriterOptions::default();
     let retention = Retention::default();
     OpenOptions { shard: 0, node: [3; 16], segment_bytes: SEGMENT_BYTES, writer, retention }
 }
@@ -55,7 +48,7 @@ fn base() -> Base {
     let (mut offset, mut entries) = (0, Vec::new());
     for _life in 0..2 {
         let mut disk = SimDisk::from_image(&image, Config::default(), 1);
-        let mut log = open(&mut disk, &options(), |_| {}).expect("a sound log");
+        let (mut log, _) = open(&mut disk, |_| {}).expect("a sound log");
         for group in 0..7 {
             for entry in 0..2 {
                 entries.push(append(&mut log, &mut disk, offset, 500 + group * 300 + entry));
@@ -66,8 +59,8 @@ fn base() -> Base {
         image = disk.crash(CrashPolicy::LoseAll);
     }
     let mut sums = vec![
-        (FileName::Superblock, 0, 4, 8..56),
-        (FileName::Superblock, 4096, 4, 8..56),
+        (FileName::Superblock, 0, 4, 8..88),
+        (FileName::Superblock, 4096, 4, 8..88),
         (FileName::Segment(0), 0, 4, 8..64),
         (FileName::Segment(1), 0, 4, 8..64),
     ];
@@ -87,6 +80,13 @@ fn base() -> Base {
     }
     assert!(used.iter().all(|used| *used > 0), "two segments are used");
     Base { image, sums, used }
+}
+
+fn open(
+    disk: &mut SimDisk,
+    visit: impl FnMut(&Found<'_>),
+) -> Result<(Log, Vec<Groups>), OpenError> {
+    Opened::new(disk, &options())?.begin(disk, visit)
 }
 
 /// Position of the entry, its bytes, its batch's bytes.
@@ -211,7 +211,7 @@ fn recover_and_audit(image: &CrashImage) {
     assert!(read.is_ok(), "a disk without faults: {read:?}");
     let mut found = 0;
     let mut disk = SimDisk::from_image(image, config, 1);
-    let opened = open(&mut disk, &options(), |_| found += 1).map(drop);
+    let opened = open(&mut disk, |_| found += 1).map(drop);
     // The queue of the base belongs to no topic, and nothing else is ever made up.
     let damages = || report.damages.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unknown = "no topic has this queue in this shard";

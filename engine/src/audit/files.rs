@@ -36,7 +36,7 @@ pub(super) fn open<D: Disk, V: Visitor>(
     segments(disk, expected, &names, &mut opened, visitor)?;
     walked.segments = opened.segments.len() as u64;
     walked.segment_bytes = walked.segments * expected.segment_bytes;
-    if !has_segments && superblock.is_some_and(|superblock| superblock.sequence > 0) {
+    if !has_segments && superblock.is_some_and(|superblock| superblock.certain() > 0) {
         visitor.damage(&in_log(expected, LogPos(0), What::AllSegmentsMissing));
     }
     Ok(opened)
@@ -78,7 +78,7 @@ fn superblock<D: Disk, V: Visitor>(
             Some(slot) => slot_fault(expected, number, block, &slot),
             None => {
                 let is_empty = block.iter().all(|byte| *byte == 0);
-                let may_be_empty = best.map_or(!has_segments, |best| best.epoch == 1);
+                let may_be_empty = best.map_or(!has_segments, |best| best.generation == 1);
                 (!is_empty || !may_be_empty).then_some(What::SuperblockSlot)
             }
         };
@@ -87,9 +87,9 @@ fn superblock<D: Disk, V: Visitor>(
         }
     }
     if let [Some(first), Some(second)] = decoded
-        && first.epoch.abs_diff(second.epoch) != 1
+        && first.generation.abs_diff(second.generation) != 1
     {
-        visitor.damage(&in_superblock(0, What::SuperblockForeign("the life")));
+        visitor.damage(&in_superblock(0, What::SuperblockForeign("the generation")));
     }
     run(disk, DiskOp::Close { file })
         .map_err(|errno| OpenError::Io { what: "closing the superblock", errno })?;
@@ -100,7 +100,7 @@ fn slot_fault(expected: &Expected, number: u64, block: &[u8], slot: &Superblock)
     if let Some(what) = foreign(slot, &geometry(expected, None)) {
         return Some(What::SuperblockForeign(what));
     }
-    if Superblock::slot_offset(slot.epoch) != number * u64::from(BLOCK_BYTES) {
+    if slot.slot_offset() != number * u64::from(BLOCK_BYTES) {
         return Some(What::SuperblockForeign("the slot"));
     }
     (!is_zero(block.get(SUPERBLOCK_BYTES..))).then_some(What::Reserved)

@@ -4,19 +4,12 @@ use super::groups::{CommitAnswer, TopicOffset};
 use super::*;
 use crate::io::Disk;
 use crate::io::sim::{Clock, Config, SimEnv};
-use crate::limits::PREFILL_STEP_BYTES;
-use crate::log::writer::{Flush, WriterOptions};
+use crate::log::writer::WriterOptions;
 use crate::shard::offsets::OffsetError;
 use crate::shard::retention::Retention;
 
 fn broker() -> Broker<SimEnv> {
-    let writer = WriterOptions {
-        groups_inflight_max: 2,
-        flush: Flush::Dsync,
-        prefill_step_bytes: PREFILL_STEP_BYTES,
-        tail_continuation: true,
-        flush_deadline_ms: 2000,
-    };
+    let writer = WriterOptions::default();
     let options = OpenOptions {
         shard: 0,
         node: [1; 16],

@@ -30,7 +30,7 @@ use crate::log::recover::{OpenError, OpenOptions};
 use crate::shard::produce::Produce;
 use crate::shard::retention::Retention;
 use crate::shard::turn::{TurnClock, TurnEnd};
-use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Shard, Token};
+use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Seek, Shard, Token};
 use crate::stage::Timings;
 use catalog::{Catalog, QueueRef, Topic};
 use change_format::Change;
@@ -262,18 +262,21 @@ impl<E: Env> Broker<E> {
         shard.and_then(|shard| shard.queue_range(place.id)).ok_or(catalog::Missing::Queue)
     }
 
-    /// The first visible record stored at or after a time: its offset and store time.
-    ///
-    /// # Errors
-    /// [`catalog::Missing`] when there is no such topic or queue.
-    pub fn offset_at_time(
-        &self,
-        (topic, queue): (u32, u16),
-        timestamp_ms: u64,
-    ) -> Result<Option<(u64, u64)>, catalog::Missing> {
-        let (_, place) = self.catalog.queue(topic, queue)?;
-        let shard = self.shards.get(usize::from(place.shard));
-        Ok(shard.and_then(|shard| shard.offset_at_time(place.id, timestamp_ms)))
+    /// Looks for the first visible batch stored at or after a time.
+    pub fn seek(&mut self, (topic, queue): (u32, u16), seek: Seek, answers: &mut Answers) {
+        let token = seek.token;
+        let error = match self.catalog.queue(topic, queue) {
+            Ok((_, place)) => {
+                let seek = Seek { queue: place.id, ..seek };
+                match self.shards.get_mut(usize::from(place.shard)) {
+                    Some(shard) => return shard.seek(&seek, &mut answers.effects),
+                    None => FetchError::UnknownQueue,
+                }
+            }
+            Err(catalog::Missing::Topic) => FetchError::UnknownTopic,
+            Err(catalog::Missing::Queue) => FetchError::UnknownQueue,
+        };
+        answers.effects.push(Effect::Sought { token, result: Err(error) });
     }
 
     /// Creates a topic; answered when the change is durable.
@@ -407,7 +410,9 @@ impl<E: Env> Broker<E> {
     /// Picks the broker's own answers out of the shards'.
     fn take_own(&mut self, answers: &mut Answers) {
         let is_own = |effect: &mut Effect| match effect {
-            Effect::Produced { token, .. } | Effect::Fetched { token, .. } => token.0 >= OWN_TOKENS,
+            Effect::Produced { token, .. }
+            | Effect::Fetched { token, .. }
+            | Effect::Sought { token, .. } => token.0 >= OWN_TOKENS,
         };
         let own: Vec<Effect> = answers.effects.extract_if(.., is_own).collect();
         for effect in own {

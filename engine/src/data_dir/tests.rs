@@ -43,17 +43,14 @@ fn a_tuned_directory_is_still_new() {
 }
 
 #[test]
-fn an_older_format_is_brought_up_to_date() {
+fn an_older_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let first = DataDir::open(dir.path(), &OPTIONS).unwrap();
-    let node = first.node;
-    drop(first);
+    drop(DataDir::open(dir.path(), &OPTIONS).unwrap());
     let path = dir.path().join(FORMAT_FILE);
     let ours = fs::read_to_string(&path).unwrap();
-    fs::write(&path, ours.replace("format = 2", "format = 1")).unwrap();
-    let again = DataDir::open(dir.path(), &OPTIONS).unwrap();
-    assert_eq!((again.node, again.shards, again.segment_bytes), (node, 2, 4 << 20));
-    assert_eq!(fs::read_to_string(&path).unwrap(), ours);
+    fs::write(&path, ours.replace("format = 3", "format = 2")).unwrap();
+    let refused = DataDir::open(dir.path(), &OPTIONS);
+    assert!(matches!(refused, Err(DirError::Older { found: 2, .. })), "{refused:?}");
 }
 
 #[test]
@@ -62,10 +59,10 @@ fn foreign_and_newer_directories_are_left_alone() {
     fs::write(dir.path().join("letter.txt"), "dear").unwrap();
     assert!(matches!(DataDir::open(dir.path(), &OPTIONS), Err(DirError::Foreign { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was added");
-    fs::write(dir.path().join(FORMAT_FILE), "format = 3\nwings = true\n").unwrap();
+    fs::write(dir.path().join(FORMAT_FILE), "format = 4\nwings = true\n").unwrap();
     let newer = DataDir::open(dir.path(), &OPTIONS);
-    assert!(matches!(newer, Err(DirError::Newer { found: 3, .. })));
-    for bad in ["", "format = ", "format = 1\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
+    assert!(matches!(newer, Err(DirError::Newer { found: 4, .. })));
+    for bad in ["", "format = ", "format = 3\nnode = \"xy\"\nshards = 1\nsegment_bytes = 4194304\n"]
     {
         fs::write(dir.path().join(FORMAT_FILE), bad).unwrap();
         let refused = DataDir::open(dir.path(), &OPTIONS);

@@ -1,4 +1,9 @@
-//! Where a queue's records lie in the log: one span per (queue, group), in memory.
+//! Where a queue's records lie in the log: one span per (queue, group).
+//!
+//! Spans of recent segments are in memory (`queue`). Those of a sealed segment are in an index
+//! file beside it (`file_format`; `image` while it is not written), sorted by queue; memory keeps
+//! which segments hold which queue (`runs`) and the first span of every block (`sealed`), so that
+//! it does not grow with the number of records. A lookup reads one block.
 //!
 //! A span is the stretch of one group that holds a queue's entries; inside it the entries' own
 //! headers are walked ([`walk`]). No file per queue: an idle queue costs its struct.
@@ -7,5 +12,11 @@
 //! a prefix.
 //! Absent: entries of other queues inside a span (they are skipped by the walk); disk.
 
+pub(crate) mod file_format;
+pub(crate) mod image;
+pub(crate) mod load;
 pub mod queue;
+pub(crate) mod runs;
+pub(crate) mod save;
+pub(crate) mod sealed;
 pub mod walk;

@@ -1,8 +1,10 @@
 //! The spans of one queue.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::log::position::LogPos;
+use crate::log::recover::Found;
 
 /// The entries of one queue in one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +77,44 @@ impl QueueIndex {
         true
     }
 
+    /// Adds an entry that was found in the log.
+    pub(crate) fn add_found(&mut self, found: &Found<'_>) {
+        let bytes = (found.header.entry_bytes(), found.header.batch_bytes);
+        let (base, stored_ms) = (found.header.base_offset, found.header.store_timestamp_ms);
+        self.add(found.sequence, base, found.pos, bytes, stored_ms);
+    }
+
     /// Forgets the spans below `pos`, which consumers have long been able to see; returns the bytes
     /// of their batches.
     pub fn drop_below(&mut self, pos: LogPos) -> u64 {
         let gone = self.spans.partition_point(|span| span.pos < pos);
         self.visible = self.visible.saturating_sub(gone);
-        self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
+        let bytes = self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum();
+        if self.spans.capacity() > 4 * self.spans.len() {
+            self.spans.shrink_to(2 * self.spans.len());
+        }
+        bytes
+    }
+
+    /// The spans that lie in `range` from `offset` on, each with the offset behind its last record;
+    /// the queue ends at `next_offset`.
+    pub fn within(
+        &self,
+        range: &Range<LogPos>,
+        offset: u64,
+        next_offset: u64,
+    ) -> impl Iterator<Item = (Span, u64)> {
+        let is_before = |span: &Span| span.base_offset < offset || span.pos < range.start;
+        let first = self.spans.partition_point(is_before);
+        let after = self.spans.partition_point(|span| span.pos < range.end);
+        let ends = self.spans.range(first..).skip(1).map(|span| span.base_offset);
+        self.spans.range(first.min(after)..after).copied().zip(ends.chain([next_offset]))
+    }
+
+    /// Position of the last span.
+    #[must_use]
+    pub fn last_pos(&self) -> Option<LogPos> {
+        self.spans.back().map(|span| span.pos)
     }
 
     /// What consumers may see from offset `from` on, where a piece begins, of a queue that ends at
@@ -192,6 +226,12 @@ mod tests {
         assert_eq!(index.from(3).next().unwrap().pos, LogPos(8192));
         assert_eq!(index.at_time(11).unwrap().base_offset, 3);
         assert!(index.at_time(21).is_none());
+        let ends = |from, to, offset| {
+            let range = LogPos(from)..LogPos(to);
+            index.within(&range, offset, 4).map(|(_, end)| end).collect::<Vec<_>>()
+        };
+        assert_eq!((ends(0, 8192, 0), ends(0, 8192, 1)), (vec![3], vec![]));
+        assert_eq!((ends(0, 9000, 0), ends(4097, 9000, 0)), (vec![3, 4], vec![4]));
         assert_eq!(index.drop_below(LogPos(8192)), 180);
         assert_eq!((index.first_offset(), index.visible_offset(4)), (Some(3), 4));
         assert_eq!(index.from(3).count(), 1);

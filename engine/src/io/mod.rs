@@ -77,6 +77,8 @@ pub enum FileName {
     Segment(u64),
     /// `spare-<20 digits>.log`: written space that waits to become a segment.
     Spare(u64),
+    /// `index-<20 digits>.idx`: where the records of the sealed segment of this number lie.
+    Index(u64),
 }
 
 impl fmt::Display for FileName {
@@ -85,6 +87,7 @@ impl fmt::Display for FileName {
             Self::Superblock => f.write_str("superblock"),
             Self::Segment(n) => write!(f, "segment-{n:020}.log"),
             Self::Spare(n) => write!(f, "spare-{n:020}.log"),
+            Self::Index(n) => write!(f, "index-{n:020}.idx"),
         }
     }
 }
@@ -97,14 +100,15 @@ impl FileName {
             return Some(Self::Superblock);
         }
         let (kind, rest) = name.split_once('-')?;
-        let digits = rest.strip_suffix(".log")?;
+        let (digits, suffix) = rest.split_once('.')?;
         if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         let number = digits.parse().ok()?;
-        match kind {
-            "segment" => Some(Self::Segment(number)),
-            "spare" => Some(Self::Spare(number)),
+        match (kind, suffix) {
+            ("segment", "log") => Some(Self::Segment(number)),
+            ("spare", "log") => Some(Self::Spare(number)),
+            ("index", "idx") => Some(Self::Index(number)),
             _ => None,
         }
     }
@@ -308,6 +312,49 @@ pub fn run<D: Disk>(disk: &mut D, op: DiskOp) -> Result<Output, Errno> {
     }
 }
 
+/// Submits all of `ops`, many at a time, and waits for their results, in the order of `ops`: boot
+/// only, nothing else may be in flight.
+pub(crate) fn run_all<D: Disk>(
+    disk: &mut D,
+    ops: impl IntoIterator<Item = DiskOp>,
+) -> Vec<Result<Output, Errno>> {
+    // Deep enough for any device, and far below what a disk takes.
+    const INFLIGHT_MAX: usize = 64;
+    const EBUSY: i32 = 16;
+    let mut ops = ops.into_iter();
+    let mut results: Vec<Option<Result<Output, Errno>>> = Vec::new();
+    let mut inflight: Vec<(OpId, usize)> = Vec::new();
+    let mut out = Vec::new();
+    loop {
+        while inflight.len() < INFLIGHT_MAX
+            && let Some(op) = ops.next()
+        {
+            match disk.submit(op) {
+                Ok(id) => {
+                    inflight.push((id, results.len()));
+                    results.push(None);
+                }
+                Err(_) => results.push(Some(Err(Errno(EBUSY)))),
+            }
+        }
+        if inflight.is_empty() {
+            break;
+        }
+        disk.flush();
+        if disk.complete(&mut out) == 0 {
+            disk.wait();
+        }
+        for Completion { op, result } in out.drain(..) {
+            let Some(at) = inflight.iter().position(|(id, _)| *id == op) else { continue };
+            let (_, at) = inflight.swap_remove(at);
+            if let Some(place) = results.get_mut(at) {
+                *place = Some(result);
+            }
+        }
+    }
+    results.into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +368,12 @@ mod tests {
 
     #[test]
     fn file_names_round_trip() {
-        for name in [FileName::Superblock, FileName::Segment(7), FileName::Spare(u64::MAX)] {
+        for name in [
+            FileName::Superblock,
+            FileName::Segment(7),
+            FileName::Spare(u64::MAX),
+            FileName::Index(8),
+        ] {
             assert_eq!(FileName::parse(&name.to_string()), Some(name));
         }
         for bad in ["", "segment-7.log", "segment-0000000000000000000x.log", "other", "spare-"] {

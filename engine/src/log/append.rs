@@ -7,6 +7,7 @@ use super::entry_format::{BATCH_UNCOVERED_BYTES, Kind};
 use super::position::LogPos;
 use crate::io::{Errno, Nanos};
 use crate::level::AckLevel;
+use crate::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, PREFILL_STEP_BYTES, WINDOW_BYTES};
 
 /// How the writer behaves; everything else is format.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,21 @@ pub struct WriterOptions {
     /// A device write that takes longer poisons the log, in milliseconds; so does an operation of
     /// preparing the next segment, once a batch was refused for want of that.
     pub flush_deadline_ms: u32,
+    /// Recent groups kept in memory, in bytes.
+    pub window_bytes: u64,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self {
+            groups_inflight_max: GROUPS_INFLIGHT_MAX,
+            flush: Flush::default(),
+            prefill_step_bytes: PREFILL_STEP_BYTES,
+            tail_continuation: true,
+            flush_deadline_ms: FLUSH_DEADLINE_MS,
+            window_bytes: WINDOW_BYTES,
+        }
+    }
 }
 
 /// Why nothing was appended.

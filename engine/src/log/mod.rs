@@ -22,6 +22,7 @@ mod scripted;
 pub mod segment_format;
 pub mod segments;
 mod successor;
+pub mod superblock;
 pub mod superblock_format;
 mod trim;
 pub mod window;

@@ -1,26 +1,31 @@
-//! Boot: read the log, find its end, begin a new life behind it.
+//! Boot: read the log's tail, find its end, begin a new life behind it.
 //!
-//! Reads top-down: [`open`] -> `files` (superblock, segments) -> `scan` (`read`, `group`) -> new life.
+//! Reads top-down: [`Opened::new`] (superblock and segment files: `files`) -> [`Opened::walk`] (one
+//! segment whose index is missing) -> [`Opened::begin`] -> `scan` (`read`, `group`) -> new life.
 //!
+//! What lies before the segment in which the newest checkpoint begins is not read: the checkpoint
+//! has the state, and the sealed segments have indexes.
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,
 //! not a torn tail, and nothing is opened.
-//! The superblock remembers the last group that its life found: from then on that group cannot be
-//! missing, and a group of an earlier life behind it is a leftover beyond a hole.
+//! The superblock remembers groups that were durable: they cannot be missing. And it remembers the
+//! last group that its life found: a later one of an earlier life is a leftover beyond a hole.
 //! Crash story: 1. the new epoch is in the superblock 2. crash before the first append 3. reopen
 //! takes the next epoch; leftovers of both lives have epochs that never match again.
 //!
-//! Absent: repair (damage is reported with its position, never skipped); checkpoints.
+//! Absent: repair (damage is reported with its position, never skipped); what entries mean.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use thiserror::Error;
 
 use super::entry_format::EntryHeader;
 use super::position::LogPos;
 use super::segments::{Geometry, Segments, header_block};
-use super::superblock_format::{SUPERBLOCK_FILE_BYTES, Superblock};
-use super::writer::{Log, WriterOptions};
+use super::superblock::SuperblockFile;
+use super::superblock_format::{Pointer, SUPERBLOCK_FILE_BYTES, Superblock};
+use super::writer::{Begin, Log, WriterOptions};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, run};
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
 use crate::shard::retention::Retention;
@@ -33,10 +38,11 @@ pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 
-use files::{best_slot, foreign, open_segments, opened, superblock_slots};
+use files::{best_slot, foreign, open_segments, opened, segment_numbers, superblock_slots};
 pub use gap::Leftovers;
 pub use group::{EntryFault, FaultAt, Group};
-use scan::Scan;
+pub use scan::Groups;
+use scan::{Scan, Start};
 
 /// What a log must be to belong to this shard, and how it will be written.
 #[derive(Clone, Copy, Debug)]
@@ -101,55 +107,161 @@ fn io(what: &'static str) -> impl Fn(Errno) -> OpenError {
     move |errno| OpenError::Io { what, errno }
 }
 
-/// Opens the log, or makes a new one in an empty directory, and shows every entry in log order to
-/// `visit`. Returns the log, ready to append in a new life.
-///
-/// # Errors
-/// See [`OpenError`].
-pub fn open<D: Disk>(
-    disk: &mut D,
-    options: &OpenOptions,
-    mut visit: impl FnMut(&Found<'_>),
-) -> Result<Log, OpenError> {
-    let names = disk.list().map_err(io("reading the directory"))?;
-    let mut geometry = Geometry {
-        segment_bytes: options.segment_bytes,
-        shard: options.shard,
-        node: options.node,
-        epoch: 0,
-    };
-    let (superblock, last) = read_superblock(disk, &geometry)?;
-    geometry.epoch = last.map_or(0, |last| last.epoch);
-    let (mut files, headers) = open_segments(disk, &geometry, &names)?;
-    if last.is_none() && !files.is_empty() {
-        let what = "segments without an intact superblock";
-        return Err(OpenError::Damaged { at: LogPos(0), what });
+/// A log whose files are open and of which nothing was read yet.
+#[derive(Debug)]
+pub struct Opened {
+    options: OpenOptions,
+    geometry: Geometry,
+    names: Vec<FileName>,
+    superblock: (FileId, Option<Superblock>),
+    files: BTreeMap<u64, FileId>,
+    prefilled: BTreeMap<u64, u64>,
+    start: Start,
+}
+
+impl Opened {
+    /// Opens the superblock and all segments.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn new<D: Disk>(disk: &mut D, options: &OpenOptions) -> Result<Self, OpenError> {
+        let names = disk.list().map_err(io("reading the directory"))?;
+        let mut geometry = Geometry {
+            segment_bytes: options.segment_bytes,
+            shard: options.shard,
+            node: options.node,
+            epoch: 0,
+        };
+        let (file, last) = read_superblock(disk, &geometry)?;
+        geometry.epoch = last.map_or(0, |last| last.epoch);
+        let (files, headers) = open_segments(disk, &geometry, &names)?;
+        if last.is_none() && !files.is_empty() {
+            let what = "segments without an intact superblock";
+            return Err(OpenError::Damaged { at: LogPos(0), what });
+        }
+        let prefilled = headers.iter().map(|(&number, header)| (number, header.prefilled_bytes));
+        let start = start(&geometry, last.and_then(|last| last.checkpoint), &files);
+        let prefilled = prefilled.collect();
+        let superblock = (file, last);
+        Ok(Self { options: *options, geometry, names, superblock, files, prefilled, start })
     }
-    let mut scan = Scan::new(geometry, last.map_or(0, |last| last.sequence), &files);
-    let mut store_ms = 0;
-    let tail = scan.run(disk, &mut |found: &Found<'_>| {
-        store_ms = store_ms.max(found.header.store_timestamp_ms);
-        visit(found);
-    })?;
-    sync_tail(disk, &geometry, &files, tail.watermark)?;
-    let used_up = OpenError::Damaged { at: LogPos(0), what: "the superblock's epoch is the last" };
-    geometry.epoch = geometry.epoch.checked_add(1).ok_or(used_up)?;
-    write_superblock(disk, superblock, &geometry, tail.sequence)?;
-    let mut prefilled: BTreeMap<u64, u64> =
-        headers.iter().map(|(&number, header)| (number, header.prefilled_bytes)).collect();
-    if tail.end.is_none() {
-        prefilled.insert(0, make_first_segment(disk, &geometry, &mut files)?);
+
+    /// What all segments share; the epoch is the last life's.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
-    let current = tail.end.map_or(0, |end| geometry.number_before(end));
-    let end = tail.end.unwrap_or(geometry.first_group(current));
-    if tail.end.is_some() {
-        remove_spares(disk, &names, current + 1)?;
+
+    /// The segments that will not be read.
+    #[must_use]
+    pub fn sealed(&self) -> Range<u64> {
+        self.oldest()..self.start.number
     }
-    let Some(&file) = files.get(&current) else {
-        return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
-    };
-    let segments = Segments::new(geometry, files, prefilled, (current, file));
-    Ok(Log::new(options.writer, segments, end, tail.sequence, store_ms))
+
+    /// The oldest segment.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.files.first_key_value().map_or(0, |(&first, _)| first)
+    }
+
+    /// The last group before those that will be read; 0 when it is not known.
+    #[must_use]
+    pub fn before(&self) -> u64 {
+        self.start.before
+    }
+
+    /// Names of all files there were.
+    #[must_use]
+    pub fn names(&self) -> &[FileName] {
+        &self.names
+    }
+
+    /// Walks through one sealed segment, all of whose groups must be there up to group `last`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn walk<D: Disk>(
+        &self,
+        disk: &mut D,
+        number: u64,
+        last: u64,
+        visit: &mut impl FnMut(&Found<'_>),
+    ) -> Result<Groups, OpenError> {
+        let files = self.files.range(number..=number).map(|(&key, &file)| (key, file)).collect();
+        let mut scan = Scan::new(self.geometry, self.found_before(), &files);
+        while let Some(group) = scan.next(disk)? {
+            for found in group.entries() {
+                visit(&found);
+            }
+        }
+        scan.reader().finish(disk);
+        let what = "a group of a sealed segment is missing";
+        let damaged = OpenError::Damaged { at: scan.end(), what };
+        scan.segments().first().copied().filter(|groups| groups.last == last).ok_or(damaged)
+    }
+
+    fn found_before(&self) -> u64 {
+        self.superblock.1.map_or(0, |last| last.sequence)
+    }
+
+    /// Reads the rest of the log, or makes a new one in an empty directory, and shows every entry
+    /// in log order to `visit`. Returns the log, ready to append in a new life, and the groups that
+    /// were read, by segment.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn begin<D: Disk>(
+        self,
+        disk: &mut D,
+        mut visit: impl FnMut(&Found<'_>),
+    ) -> Result<(Log, Vec<Groups>), OpenError> {
+        let found_before = self.found_before();
+        let Self { options, mut geometry, names, superblock, mut files, mut prefilled, start } =
+            self;
+        let scan = Scan::from(geometry, found_before, &files, start);
+        let mut store_ms = 0;
+        let certain = superblock.1.map_or(0, |last| last.certain());
+        let tail = scan.run(disk, certain, &mut |found: &Found<'_>| {
+            store_ms = store_ms.max(found.header.store_timestamp_ms);
+            visit(found);
+        })?;
+        sync_tail(disk, &geometry, &files, tail.watermark)?;
+        let used_up =
+            OpenError::Damaged { at: LogPos(0), what: "the superblock's epoch is the last" };
+        geometry.epoch = geometry.epoch.checked_add(1).ok_or(used_up)?;
+        let superblock = write_superblock(disk, superblock, &geometry, tail.sequence)?;
+        if tail.end.is_none() {
+            prefilled.insert(0, make_first_segment(disk, &geometry, &mut files)?);
+        }
+        let current = tail.end.map_or(0, |end| geometry.number_before(end));
+        let end = tail.end.unwrap_or(geometry.first_group(current));
+        if tail.end.is_some() {
+            remove_unused(disk, &names, (start.number, current + 1))?;
+        }
+        let Some(&file) = files.get(&current) else {
+            return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
+        };
+        let segments = Segments::new(geometry, files, prefilled, (current, file));
+        let mut walked = tail.segments;
+        let newest = walked.pop_if(|groups| groups.number == current);
+        let before = newest.map_or(tail.sequence, |groups| groups.first - 1);
+        let begin = Begin { end, sequence: tail.sequence, before, store_ms, superblock };
+        Ok((Log::new(options.writer, segments, begin), walked))
+    }
+}
+
+/// The walk begins with the segment of the newest checkpoint. If that is not there, a newer one
+/// was in a slot that is damaged now: it is found if all is read.
+fn start(geometry: &Geometry, checkpoint: Option<Pointer>, files: &BTreeMap<u64, FileId>) -> Start {
+    let oldest = files.first_key_value().map_or(0, |(&first, _)| first);
+    checkpoint
+        .map(|Pointer { begin, before }| {
+            let number = geometry.number(begin);
+            let watermark = LogPos(number * geometry.segment_bytes);
+            Start { number, before, watermark }
+        })
+        .filter(|start| files.contains_key(&start.number))
+        .unwrap_or(Start { number: oldest, ..Start::default() })
 }
 
 /// Opens the superblock file and finds the intact slot with the highest epoch.
@@ -169,11 +281,22 @@ fn read_superblock<D: Disk>(
 
 const EIO: Errno = Errno(5);
 
-/// Spares that no segment will be made from are left of lives that ended in between.
-fn remove_spares<D: Disk>(disk: &mut D, names: &[FileName], next: u64) -> Result<(), OpenError> {
+/// Spares that no segment will be made from, and indexes of segments that are gone or were read
+/// again, are left of lives that ended in between.
+fn remove_unused<D: Disk>(
+    disk: &mut D,
+    names: &[FileName],
+    (start, next): (u64, u64),
+) -> Result<(), OpenError> {
+    let oldest = segment_numbers(names).next().unwrap_or(0);
     for name in names {
-        if matches!(name, FileName::Spare(number) if *number != next) {
-            run(disk, DiskOp::Remove { name: *name }).map_err(io("removing a spare segment"))?;
+        let unused = match name {
+            FileName::Spare(number) => *number != next,
+            FileName::Index(number) => *number < oldest || *number >= start,
+            FileName::Segment(_) | FileName::Superblock => false,
+        };
+        if unused {
+            run(disk, DiskOp::Remove { name: *name }).map_err(io("removing an unused file"))?;
         }
     }
     Ok(())
@@ -195,29 +318,32 @@ fn sync_tail<D: Disk>(
 
 fn write_superblock<D: Disk>(
     disk: &mut D,
-    file: FileId,
+    (file, last): (FileId, Option<Superblock>),
     geometry: &Geometry,
     sequence: u64,
-) -> Result<(), OpenError> {
+) -> Result<SuperblockFile, OpenError> {
     let superblock = Superblock {
         epoch: geometry.epoch,
         sequence,
         segment_bytes: geometry.segment_bytes,
         shard: geometry.shard,
         node: geometry.node,
+        generation: last.map_or(1, |last| last.generation.wrapping_add(1)),
+        durable: sequence,
+        checkpoint: last.and_then(|last| last.checkpoint),
     };
     let what = "writing the superblock";
     let mut block = disk.block(BLOCK_BYTES).ok_or(io(what)(ENOMEM))?;
     block.append(&superblock.encode());
     block.append_zeros(block.room());
-    let offset = Superblock::slot_offset(geometry.epoch);
+    let offset = superblock.slot_offset();
     let data = block.device_slice(0..BLOCK_BYTES);
     run(disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false })
         .map_err(io(what))?;
     // The file's own creation, and its metadata, in case this is its first life.
     run(disk, DiskOp::Sync { file }).map_err(io(what))?;
     run(disk, DiskOp::SyncDir).map_err(io(what))?;
-    Ok(())
+    Ok(SuperblockFile::new(file, superblock))
 }
 
 const ENOMEM: Errno = Errno(12);

@@ -1,18 +1,22 @@
-//! Superblock: two slots of one block each; the intact slot with the higher epoch counts. A new
-//! life writes the *other* slot, so a torn write leaves the old life readable. Big-endian.
+//! Superblock: two slots of one block each; the intact slot with the higher generation counts.
+//! Every write goes to the *other* slot, so a torn one leaves what was known before. Big-endian.
 //!
 //! ```text
 //!   offset size field
 //!        0    4 magic          "USB1"
-//!        4    4 checksum       crc32c of bytes [8, 56)
-//!        8    4 version        1
+//!        4    4 checksum       crc32c of bytes [8, 88)
+//!        8    4 version        2
 //!       12    4 epoch          the life of the log that wrote this slot
 //!       16    8 segment_bytes  length of every segment
 //!       24    2 shard
 //!       26    6 reserved       zero
 //!       32   16 node           id of the data directory
 //!       48    8 sequence       last group of the log, durable, when the life began
-//!       56 4040 reserved       zero
+//!       56    8 generation     one more with every write; its lowest bit is the slot
+//!       64    8 durable        a group of this life or an earlier one that is durable
+//!       72    8 checkpoint     position of the newest durable checkpoint; 0: there is none
+//!       80    8 before         the last group before the segment that the checkpoint begins in
+//!       88 4008 reserved       zero
 //! ```
 
 use std::mem::{offset_of, size_of};
@@ -20,15 +24,16 @@ use std::mem::{offset_of, size_of};
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::position::LogPos;
 use crate::io::BLOCK_BYTES;
 
 /// Bytes of the fields; the rest of the block is zero.
-pub const SUPERBLOCK_BYTES: usize = 56;
+pub const SUPERBLOCK_BYTES: usize = 88;
 /// Length of the superblock file: two slots.
 pub const SUPERBLOCK_FILE_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 
 const MAGIC: [u8; 4] = *b"USB1";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -42,6 +47,10 @@ struct Raw {
     reserved: [u8; 6],
     node: [u8; 16],
     sequence: U64,
+    generation: U64,
+    durable: U64,
+    checkpoint: U64,
+    before: U64,
 }
 
 const _: () = assert!(size_of::<Raw>() == SUPERBLOCK_BYTES && offset_of!(Raw, node) == 32);
@@ -59,6 +68,21 @@ pub struct Superblock {
     pub node: [u8; 16],
     /// The last group of the log when the life began: it and all before it were durable.
     pub sequence: u64,
+    /// One more with every write.
+    pub generation: u64,
+    /// This group was durable, and all before it.
+    pub durable: u64,
+    /// The newest durable checkpoint.
+    pub checkpoint: Option<Pointer>,
+}
+
+/// Where a checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// Position of its first entry.
+    pub begin: LogPos,
+    /// The last group before the segment that it begins in.
+    pub before: u64,
 }
 
 impl Superblock {
@@ -75,6 +99,10 @@ impl Superblock {
             reserved: [0; 6],
             node: self.node,
             sequence: self.sequence.into(),
+            generation: self.generation.into(),
+            durable: self.durable.into(),
+            checkpoint: self.checkpoint.map_or(0, |pointer| pointer.begin.0).into(),
+            before: self.checkpoint.map_or(0, |pointer| pointer.before).into(),
         };
         raw.checksum = crc32c::crc32c(raw.as_bytes().get(8..).unwrap_or_default()).into();
         let mut bytes = [0; SUPERBLOCK_BYTES];
@@ -95,13 +123,23 @@ impl Superblock {
             shard: raw.shard.get(),
             node: raw.node,
             sequence: raw.sequence.get(),
+            generation: raw.generation.get(),
+            durable: raw.durable.get(),
+            checkpoint: (raw.checkpoint.get() > 0)
+                .then(|| Pointer { begin: LogPos(raw.checkpoint.get()), before: raw.before.get() }),
         })
     }
 
-    /// Byte offset of the slot that a life writes: lives alternate.
+    /// Byte offset of the slot that it is written to.
     #[must_use]
-    pub const fn slot_offset(epoch: u32) -> u64 {
-        (epoch % 2) as u64 * BLOCK_BYTES as u64
+    pub const fn slot_offset(&self) -> u64 {
+        self.generation % 2 * BLOCK_BYTES as u64
+    }
+
+    /// The group that cannot be missing: it was durable.
+    #[must_use]
+    pub fn certain(&self) -> u64 {
+        self.sequence.max(self.durable)
     }
 }
 
@@ -111,13 +149,23 @@ mod tests {
 
     #[test]
     fn golden_bytes_and_flips() {
-        let superblock =
-            Superblock { epoch: 2, segment_bytes: 3, shard: 4, node: [5; 16], sequence: 6 };
+        let superblock = Superblock {
+            epoch: 2,
+            segment_bytes: 3,
+            shard: 4,
+            node: [5; 16],
+            sequence: 6,
+            generation: 7,
+            durable: 8,
+            checkpoint: Some(Pointer { begin: LogPos(9), before: 10 }),
+        };
         let bytes = superblock.encode();
-        let mut golden = vec![0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 4];
+        let mut golden = vec![0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 4];
         golden.extend([0; 6]);
         golden.extend([5; 16]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 6]);
+        for field in 6..=10 {
+            golden.extend([0, 0, 0, 0, 0, 0, 0, field]);
+        }
         assert_eq!(&bytes[..4], b"USB1");
         assert_eq!(&bytes[8..], &golden);
         assert_eq!(Superblock::decode(&bytes), Some(superblock));

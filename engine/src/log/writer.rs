@@ -20,12 +20,15 @@ use super::commit::{Commit, Next, Way};
 use super::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_ALIGN, EntryHeader};
 use super::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use super::position::{Handle, LogPos};
+use super::recover::Groups;
 use super::segments::Segments;
+use super::superblock::SuperblockFile;
+use super::superblock_format::Pointer;
 use super::window::{Window, next_block};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, Nanos};
 use crate::level::AckLevel;
-use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX, WINDOW_BYTES};
+use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX};
 
 #[derive(Debug)]
 struct OpenGroup {
@@ -57,12 +60,17 @@ const TIMES_MAX: usize = 4096;
 pub struct Log {
     options: WriterOptions,
     segments: Segments,
+    superblock: SuperblockFile,
     window: Window,
     commit: Commit,
     open: Option<OpenGroup>,
     sealed: VecDeque<Sealed>,
     /// The group that was or will be opened next.
     sequence_next: u64,
+    /// The last group before the current segment.
+    before: u64,
+    /// Segments that were left since somebody asked.
+    rolled: Vec<Groups>,
     /// End of the last entry.
     end: LogPos,
     /// End of each group in flight and of the newest written one, by sequence.
@@ -80,26 +88,38 @@ pub struct Log {
     store_ms: u64,
 }
 
+/// Where a log goes on.
+#[derive(Debug)]
+pub struct Begin {
+    /// In the block behind this position, where its last group ends.
+    pub end: LogPos,
+    /// The last group; all are durable.
+    pub sequence: u64,
+    /// The last group before the current segment.
+    pub before: u64,
+    /// No store time will be earlier, in milliseconds since the Unix epoch.
+    pub store_ms: u64,
+    /// What says so.
+    pub superblock: SuperblockFile,
+}
+
 impl Log {
-    /// A log that goes on in the block behind `end`, where group `sequence` ends, all durable; no
-    /// store time will be earlier than `store_timestamp_ms`.
+    /// A log that goes on at `begin`.
     #[must_use]
-    pub fn new(
-        options: WriterOptions,
-        mut segments: Segments,
-        end: LogPos,
-        sequence: u64,
-        store_timestamp_ms: u64,
-    ) -> Self {
+    pub fn new(options: WriterOptions, mut segments: Segments, begin: Begin) -> Self {
+        let Begin { end, sequence, before, store_ms, superblock } = begin;
         segments.set_prefill_step(options.prefill_step_bytes);
         Self {
             options,
             segments,
-            window: Window::new(WINDOW_BYTES),
+            superblock,
+            window: Window::new(options.window_bytes),
             commit: Commit::new(sequence, options.groups_inflight_max, options.flush),
             open: None,
             sealed: VecDeque::new(),
             sequence_next: sequence + 1,
+            before,
+            rolled: Vec::new(),
             end: next_block(end),
             ends: VecDeque::new(),
             written_end: end,
@@ -111,7 +131,7 @@ impl Log {
             group_bytes: 0,
             padding_bytes: 0,
             closing: false,
-            store_ms: store_timestamp_ms,
+            store_ms,
         }
     }
 
@@ -338,12 +358,18 @@ impl Log {
     }
 
     fn roll(&mut self, group_bytes: u32) -> Result<LogPos, AppendError> {
+        let number = self.segments.current();
         if !self.segments.roll() {
             return Err(match self.segments.failure() {
                 Some(errno) => AppendError::DiskFull { errno },
                 None => AppendError::Busy,
             });
         }
+        let (first, last) = (self.before + 1, self.sequence_next - 1);
+        if first <= last {
+            self.rolled.push(Groups { number, first, last });
+        }
+        self.before = last;
         let start = self.segments.geometry().first_group(self.segments.current());
         debug_assert!(self.fits_segment(start, group_bytes));
         // Even if no group can be opened now, the log goes on in the new segment.
@@ -423,6 +449,10 @@ impl Log {
                 }
             }
         }
+        if self.closing && self.is_durable() {
+            self.superblock.want(None, self.commit.durable());
+        }
+        self.superblock.step(disk, now);
         // Where the device is the bottleneck, zeros would only take its time: the log goes on in
         // unwritten space.
         if self.sealed.is_empty() {
@@ -499,6 +529,10 @@ impl Log {
         let op = completion.op;
         let (end, sequence) = (self.end, self.sequence_next);
         let completion = self.segments.on_completion(disk, completion, end, sequence, now)?;
+        if self.superblock.owns(op) {
+            self.superblock.on_completion(&completion.result, now);
+            return None;
+        }
         if !self.commit.owns(op) {
             return Some(completion);
         }
@@ -548,7 +582,8 @@ impl Log {
             self.segments.blocks(number, start + group.data.len() as u64)
         });
         let nanos = u64::from(self.options.flush_deadline_ms) * 1_000_000;
-        let awaited = blocked.into_iter().chain(self.segments.awaited_since());
+        let stopping = self.superblock.busy_since().filter(|_| self.closing);
+        let awaited = blocked.into_iter().chain(self.segments.awaited_since()).chain(stopping);
         let oldest = awaited.chain(self.commit.oldest()).min();
         oldest.map(|oldest| oldest.plus(nanos))
     }
@@ -571,7 +606,8 @@ impl Log {
         let may_seal = self.sealed.is_empty() && self.commit.has_room();
         let gather = self.open.as_ref().filter(|open| open.entries > 0 && may_seal);
         let gather = gather.map(|open| open.opened.plus(GATHER_NANOS));
-        gather.into_iter().chain(self.deadline()).chain(self.segments.wake_at()).min()
+        let background = self.segments.wake_at().into_iter().chain(self.superblock.wake_at());
+        gather.into_iter().chain(self.deadline()).chain(background).min()
     }
 
     /// Takes the oldest segment out of the log: see [`Segments::trim`].
@@ -592,12 +628,45 @@ impl Log {
         self.commit.want_durable(newest);
     }
 
-    /// Whether everything appended is durable (or never will be).
+    /// Whether everything appended is durable, and the superblock says so (or never will).
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        let recorded = self.superblock.current().durable >= self.commit.durable();
+        let settled = recorded || !self.closing || self.superblock.has_failed();
+        self.poison.is_some() || (self.is_durable() && settled)
+    }
+
+    fn is_durable(&self) -> bool {
         let empty = self.open.as_ref().is_none_or(|open| open.entries == 0);
-        self.poison.is_some()
-            || (empty && self.sealed.is_empty() && self.commit.durable() + 1 == self.sequence_next)
+        empty && self.sealed.is_empty() && self.commit.durable() + 1 == self.sequence_next
+    }
+
+    /// The segments that were left since the last call, with their groups.
+    pub fn take_rolled(&mut self) -> Vec<Groups> {
+        std::mem::take(&mut self.rolled)
+    }
+
+    /// Whether anything below `pos` is still in memory.
+    #[must_use]
+    pub fn is_hot_below(&self, pos: LogPos) -> bool {
+        self.window.start().is_some_and(|start| start < pos)
+    }
+
+    /// The last group before the current segment.
+    #[must_use]
+    pub fn before(&self) -> u64 {
+        self.before
+    }
+
+    /// A checkpoint has become durable: the superblock is to name it.
+    pub fn record_checkpoint(&mut self, checkpoint: Pointer) {
+        self.superblock.want(Some(checkpoint), self.commit.durable());
+    }
+
+    /// The checkpoint that is in the superblock for certain.
+    #[must_use]
+    pub fn recorded(&self) -> Option<Pointer> {
+        self.superblock.current().checkpoint
     }
 
     /// The file and offset of `pos`, for a read from the device.

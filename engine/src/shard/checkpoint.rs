@@ -6,8 +6,9 @@
 //! stand still while it is written, and nothing orders it against the data but the log itself.
 //! Only topics are written in one piece.
 //!
-//! Invariant: a checkpoint counts only when its end is durable, and with it everything before.
-//! Absent: the index of queues (it is rebuilt from the entries themselves); when to begin.
+//! Invariant: a checkpoint counts only when its end is durable, and with it everything before, and
+//! when the superblock names it: a restart reads the log from the checkpoint's segment on.
+//! Absent: where queues' records lie (`seal`).
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::io::{Env, Nanos};
 use crate::level::AckLevel;
 use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
+use crate::log::superblock_format::Pointer;
 use crate::log::writer::{Append, AppendError, Appended};
 
 /// The queue id of checkpoint entries, in every shard. No topic's queue ever has it.
@@ -32,31 +34,56 @@ pub(super) const PACE_NANOS: u64 = 1_000_000;
 #[derive(Debug)]
 struct Running {
     begin: LogPos,
+    /// The last group before the segment in which it begins.
+    before: u64,
+    /// Bytes of its entries so far.
+    bytes: u64,
     queues: Vec<u32>,
     offsets: Vec<(Arc<str>, u32)>,
     producers: Vec<(u32, i64)>,
     /// The group of its last entry, once that was appended.
     end: Option<u64>,
+    /// The superblock is to name it.
+    asked: bool,
 }
 
 /// The checkpoints of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     running: Option<Running>,
-    /// Where the newest durable one begins.
+    /// Where the newest begins that is in the superblock.
     newest: Option<LogPos>,
+    /// Where the newest begins that was found in the log.
+    found: Option<LogPos>,
+    /// Bytes of the last one.
+    bytes: u64,
     written: u64,
 }
 
 impl Checkpoints {
     /// One that was found in the log.
     pub(super) fn found(&mut self, begin: LogPos) {
+        self.found = self.found.max(Some(begin));
+    }
+
+    /// Where the newest begins that was found in the log.
+    pub(super) fn newest_found(&self) -> Option<LogPos> {
+        self.found
+    }
+
+    /// One that the superblock names.
+    pub(super) fn recorded(&mut self, begin: LogPos) {
         self.newest = self.newest.max(Some(begin));
     }
 
-    /// Where the newest durable one begins.
+    /// Where the newest begins that the superblock names.
     pub(super) fn newest(&self) -> Option<LogPos> {
         self.newest
+    }
+
+    /// Bytes of the last one.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -87,22 +114,28 @@ impl<E: Env> Shard<E> {
         let forgot_producers = self.sequences.has_forgotten();
         let first = [Part::Shard { forgot_producers }, Part::Ids { next_topic, next_queue }];
         let topics = topics.iter().map(|change| Part::Topic(change));
-        let mut begin = None;
+        let (mut begin, mut bytes) = (None, 0);
         let mut parts = first.into_iter().chain(topics).peekable();
         while parts.peek().is_some() {
             match self.append_parts(&mut parts, AckLevel::None, now) {
-                Ok(appended) => begin = begin.or(Some(appended.pos)),
+                Ok(appended) => {
+                    begin = begin.or(Some((appended.pos, self.log.before())));
+                    bytes += u64::from(appended.entry_bytes);
+                }
                 // What was written so far is true, and harmless.
                 Err(_) => return false,
             }
         }
-        let Some(begin) = begin else { return false };
+        let Some((begin, before)) = begin else { return false };
         self.checkpoints.running = Some(Running {
             begin,
+            before,
+            bytes,
             queues: self.queues.ids(),
             offsets: self.offsets.keys(),
             producers: self.sequences.keys(),
             end: None,
+            asked: false,
         });
         true
     }
@@ -115,9 +148,16 @@ impl<E: Env> Shard<E> {
         }
         match running.end {
             Some(end) if self.log.durable() >= end => {
-                self.checkpoints.found(running.begin);
-                self.checkpoints.written += 1;
-                return;
+                let Running { begin, before, bytes, .. } = running;
+                if !std::mem::replace(&mut running.asked, true) {
+                    self.log.record_checkpoint(Pointer { begin, before });
+                }
+                if self.log.recorded().is_some_and(|recorded| recorded.begin == begin) {
+                    self.checkpoints.recorded(begin);
+                    self.checkpoints.bytes = bytes;
+                    self.checkpoints.written += 1;
+                    return;
+                }
             }
             Some(_) => {}
             None => {
@@ -175,6 +215,7 @@ impl<E: Env> Shard<E> {
         running.queues.drain(..queues);
         running.offsets.drain(..offsets);
         running.producers.drain(..producers);
+        running.bytes += u64::from(appended.entry_bytes);
         Ok(last.then_some(appended.sequence))
     }
 

@@ -1,6 +1,8 @@
 //! Cold reads: entries that have left memory, read with O_DIRECT into a block that is then sent by
 //! reference.
 //!
+//! Reads top-down: `read_cold` -> `next_step` (where the entries lie; for a sealed segment that may
+//! take a read of its index first) -> `on_cold_read` -> `collect`.
 //! Neighbouring spans are read together while the stretch stays short; what lies between them
 //! (other queues' entries, padding) is skipped by the walk. Every entry's checksum is compared.
 
@@ -9,9 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use super::fetch::{Plan, Waiting, refused};
 use super::{Effect, Fetch, FetchError, Fetched, Shard};
 use crate::index::queue::Span;
+use crate::index::sealed::{Block, Place};
 use crate::index::walk::{Extents, Wanted, take};
 use crate::io::block::Slice;
-use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, Nanos, OpId, Output};
+use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, FileId, Nanos, OpId, Output};
 use crate::limits::{COLD_READ_BYTES_MAX, PARKED_MAX};
 use crate::log::position::LogPos;
 use crate::stage::Stage;
@@ -24,11 +27,38 @@ const ENOMEM: Errno = Errno(12);
 #[derive(Debug)]
 struct ColdRead {
     waiting: Waiting,
-    /// Position of the first byte that was read.
-    start: LogPos,
-    spans: Vec<Span>,
-    /// When it was first submitted.
+    /// When the first read for it was submitted.
     submitted: Nanos,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Entries(Stretch),
+    /// A block of the index of a sealed segment, which begins at `start`.
+    Index {
+        place: Place,
+        start: LogPos,
+    },
+}
+
+/// Spans that are read together.
+#[derive(Debug)]
+struct Stretch {
+    /// Position of the first byte that is read.
+    start: LogPos,
+    len: u32,
+    spans: Vec<Span>,
+}
+
+/// What is to be read next for a fetch.
+enum Step {
+    Entries(Stretch),
+    Index(Place, FileId),
+    /// The index of this segment is not what was written.
+    Damaged(u64),
+    /// Nothing is known of the offset.
+    Nothing,
 }
 
 /// Reads in flight, and fetches that wait for one to end.
@@ -41,7 +71,9 @@ pub(super) struct ColdReads {
 impl ColdReads {
     /// Whether a read in flight began below `pos`.
     pub(super) fn reads_below(&self, pos: LogPos) -> bool {
-        self.inflight.values().any(|read| read.start < pos)
+        self.inflight.values().any(|read| match read.what {
+            What::Entries(Stretch { start, .. }) | What::Index { start, .. } => start < pos,
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -61,34 +93,93 @@ impl<E: Env> Shard<E> {
             }
             return;
         }
-        let Some((start, len, spans)) = self.stretch(fetch) else {
-            effects.push(refused(fetch, FetchError::Busy));
-            return;
-        };
-        let Some((file, offset)) = self.log.locate(start) else {
-            effects.push(refused(fetch, FetchError::Damaged { at: start }));
-            return;
+        let (file, offset, len, what) = match self.next_step(fetch) {
+            Step::Entries(stretch) => {
+                let Some((file, offset)) = self.log.locate(stretch.start) else {
+                    effects.push(refused(fetch, FetchError::Damaged { at: stretch.start }));
+                    return;
+                };
+                (file, offset, stretch.len, What::Entries(stretch))
+            }
+            Step::Index(place, file) => {
+                let start = self.start_of_segment(place.number);
+                let offset = u64::from(place.block) * u64::from(BLOCK_BYTES);
+                (file, offset, BLOCK_BYTES, What::Index { place, start })
+            }
+            Step::Damaged(number) => {
+                let error = self.index_damaged(number);
+                effects.push(refused(fetch, error));
+                return;
+            }
+            Step::Nothing => {
+                effects.push(refused(fetch, FetchError::Busy));
+                return;
+            }
         };
         match self.env.disk().submit(DiskOp::Read { file, offset, len }) {
             Ok(op) => {
-                self.counters.cold_reads += 1;
-                self.counters.cold_bytes += u64::from(len);
-                let read = ColdRead { waiting: *waiting, start, spans, submitted: now };
+                match what {
+                    What::Entries(_) => {
+                        self.counters.cold_reads += 1;
+                        self.counters.cold_bytes += u64::from(len);
+                    }
+                    What::Index { .. } => self.counters.index_reads += 1,
+                }
+                let read = ColdRead { waiting: *waiting, submitted: now, what };
                 self.cold.inflight.insert(op, read);
             }
             Err(_) => effects.push(refused(fetch, FetchError::Busy)),
         }
     }
 
+    pub(super) fn start_of_segment(&self, number: u64) -> LogPos {
+        LogPos(number * self.log.segments().geometry().segment_bytes)
+    }
+
+    /// What readers are told of a segment whose index cannot be read.
+    pub(super) fn index_damaged(&mut self, number: u64) -> FetchError {
+        FetchError::Damaged { at: self.start_of_segment(number) }
+    }
+
+    /// Where the entries from the fetch's offset on lie, as far as that is known.
+    fn next_step(&self, fetch: &Fetch) -> Step {
+        let Some(queue) = self.queues.get(fetch.queue) else { return Step::Nothing };
+        let recent = queue.index.first_offset().is_some_and(|first| first <= fetch.offset);
+        let sealed = queue.runs.holding(fetch.offset).filter(|_| !recent);
+        let Some(run) = sealed else {
+            let stretch = self.stretch(queue.index.from(fetch.offset), fetch);
+            return stretch.map_or(Step::Nothing, Step::Entries);
+        };
+        let indexes = &self.sealing.indexes;
+        let damaged = Step::Damaged(run.number);
+        let Some(place) = indexes.place(run, fetch.offset) else { return damaged };
+        match indexes.block(&place) {
+            None => damaged,
+            Some(Block::OnFile(file)) => Step::Index(place, file),
+            Some(Block::Bytes(bytes)) => {
+                let Some(spans) = place.spans(bytes, self.log.segments().geometry()) else {
+                    return damaged;
+                };
+                let mut spans = spans.peekable();
+                // From the one on that holds the offset.
+                let mut holding = None;
+                while let Some(span) = spans.next_if(|span| span.base_offset <= fetch.offset) {
+                    holding = Some(span);
+                }
+                let stretch = self.stretch(holding.into_iter().chain(spans), fetch);
+                stretch.map_or(damaged, Step::Entries)
+            }
+        }
+    }
+
     /// The spans to read together: within one segment, up to the limit (one span always).
-    fn stretch(&self, fetch: &Fetch) -> Option<(LogPos, u32, Vec<Span>)> {
-        let queue = self.queues.get(fetch.queue)?;
+    fn stretch(&self, all: impl Iterator<Item = Span>, fetch: &Fetch) -> Option<Stretch> {
         let geometry = *self.log.segments().geometry();
         let align = u64::from(BLOCK_BYTES);
         let wanted = fetch.bytes_max.min(COLD_READ_BYTES_MAX);
         let mut spans = Vec::new();
         let (mut start, mut end) = (LogPos(0), LogPos(0));
-        for span in queue.index.from(fetch.offset) {
+        for span in all {
             let span_end = span.pos.plus(u64::from(span.len));
             if spans.is_empty() {
                 start = LogPos(span.pos.0 - span.pos.0 % align);
@@ -100,8 +191,8 @@ impl<E: Env> Shard<E> {
             end = span_end;
             spans.push(span);
         }
-        let len = (end.0 - start.0).next_multiple_of(align);
-        (!spans.is_empty()).then_some((start, len as u32, spans))
+        let len = (end.0 - start.0).next_multiple_of(align) as u32;
+        (!spans.is_empty()).then_some(Stretch { start, len, spans })
     }
 
     /// A read has ended (or some operation nobody waits for any more).
@@ -112,30 +203,22 @@ impl<E: Env> Shard<E> {
         effects: &mut Vec<Effect>,
     ) {
         let Some(read) = self.cold.inflight.remove(&completion.op) else { return };
-        let fetch = &read.waiting.fetch;
-        match completion.result {
-            // Its topic's limits may have let go of it meanwhile.
-            _ if self.queue_range(fetch.queue).is_some_and(|r| fetch.offset < r.start_offset) => {
-                self.retry_waiting(&read.waiting, now, effects);
+        let ColdRead { waiting, submitted, what } = read;
+        match what {
+            What::Entries(stretch) => {
+                self.on_entries(&waiting, &stretch, (submitted, now), completion.result, effects);
             }
-            Ok(Output::Read(block)) => {
-                let bytes = block.slice(0..block.published());
-                match collect(&read, &bytes) {
-                    Ok(extents) => self.answer_cold(&read, extents, now, effects),
-                    Err(error) => effects.push(refused(fetch, error)),
+            What::Index { place, start } => match completion.result {
+                Ok(Output::Read(block)) => {
+                    self.sealing.indexes.keep(&place, &block.slice(0..block.published()));
+                    self.read_cold(&waiting, submitted, effects);
                 }
-            }
-            Ok(_) | Err(ENOMEM) => effects.push(refused(fetch, FetchError::Busy)),
-            // One bad sector hides only the entry it is in.
-            Err(_) if read.spans.len() > 1 => {
-                let fetch = Fetch { bytes_max: 1, ..*fetch };
-                let first_entry = Waiting { fetch, ..read.waiting };
-                self.read_cold(&first_entry, read.submitted, effects);
-            }
-            Err(errno) => {
-                let at = read.spans.first().map_or(read.start, |span| span.pos);
-                effects.push(refused(fetch, FetchError::Read { at, errno }));
-            }
+                Ok(_) | Err(ENOMEM) => effects.push(refused(&waiting.fetch, FetchError::Busy)),
+                Err(errno) => {
+                    let error = FetchError::Read { at: start, errno };
+                    effects.push(refused(&waiting.fetch, error));
+                }
+            },
         }
         while self.cold.inflight.len() < READS_INFLIGHT_MAX {
             let Some(waiting) = self.cold.waiting.pop_front() else { break };
@@ -143,20 +226,54 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    fn answer_cold(
+    fn on_entries(
         &mut self,
-        read: &ColdRead,
-        extents: Extents,
-        now: Nanos,
+        waiting: &Waiting,
+        stretch: &Stretch,
+        times: (Nanos, Nanos),
+        result: Result<Output, Errno>,
         effects: &mut Vec<Effect>,
     ) {
-        let fetch = &read.waiting.fetch;
+        let fetch = &waiting.fetch;
+        match result {
+            // Its topic's limits may have let go of it meanwhile.
+            _ if self.queue_range(fetch.queue).is_some_and(|r| fetch.offset < r.start_offset) => {
+                self.retry_waiting(waiting, times.1, effects);
+            }
+            Ok(Output::Read(block)) => {
+                let bytes = block.slice(0..block.published());
+                match collect(fetch, stretch, &bytes) {
+                    Ok(extents) => self.answer_cold(waiting, times, extents, effects),
+                    Err(error) => effects.push(refused(fetch, error)),
+                }
+            }
+            Ok(_) | Err(ENOMEM) => effects.push(refused(fetch, FetchError::Busy)),
+            // One bad sector hides only the entry it is in.
+            Err(_) if stretch.spans.len() > 1 => {
+                let fetch = Fetch { bytes_max: 1, ..*fetch };
+                let first_entry = Waiting { fetch, ..*waiting };
+                self.read_cold(&first_entry, times.0, effects);
+            }
+            Err(errno) => {
+                let at = stretch.spans.first().map_or(stretch.start, |span| span.pos);
+                effects.push(refused(fetch, FetchError::Read { at, errno }));
+            }
+        }
+    }
+
+    fn answer_cold(
+        &mut self,
+        waiting: &Waiting,
+        (submitted, now): (Nanos, Nanos),
+        extents: Extents,
+        effects: &mut Vec<Effect>,
+    ) {
+        let fetch = &waiting.fetch;
         let Some(range) = self.queue_range(fetch.queue) else {
             effects.push(refused(fetch, FetchError::UnknownQueue));
             return;
         };
-        let timings = read.waiting.timings(read.submitted);
-        let timings = timings.with(Stage::Device, read.submitted, now);
+        let timings = waiting.timings(submitted).with(Stage::Device, submitted, now);
         let (start_offset, visible_offset) = (range.start_offset, range.visible_offset);
         let fetched = Fetched { start_offset, visible_offset, extents };
         self.finish_fetch(fetch, fetched, timings, effects);
@@ -175,12 +292,11 @@ impl<E: Env> Shard<E> {
 }
 
 /// The wanted entries of what was read.
-fn collect(read: &ColdRead, bytes: &Slice) -> Result<Extents, FetchError> {
-    let fetch = &read.waiting.fetch;
+fn collect(fetch: &Fetch, stretch: &Stretch, bytes: &Slice) -> Result<Extents, FetchError> {
     let wanted = Wanted { queue: fetch.queue, offset: fetch.offset, bytes_max: fetch.bytes_max };
     let mut extents = Extents::default();
-    for span in &read.spans {
-        let at = (span.pos.0 - read.start.0) as u32;
+    for span in &stretch.spans {
+        let at = (span.pos.0 - stretch.start.0) as u32;
         if u64::from(at) + u64::from(span.len) > bytes.len() as u64 {
             return Err(FetchError::Read { at: span.pos, errno: Errno(5) });
         }

@@ -20,6 +20,8 @@ pub struct Counters {
     pub cold_reads: u64,
     /// Bytes read from the device for fetches.
     pub cold_bytes: u64,
+    /// Blocks of sealed segments' indexes read for fetches.
+    pub index_reads: u64,
     /// Batches of idempotent producers that came again and were not stored again.
     pub repeated_batches: u64,
     /// Idempotent producers remembered now, once per queue.
@@ -52,6 +54,10 @@ pub struct Counters {
     pub removed_segments: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Index files of sealed segments written.
+    pub sealed_segments: u64,
+    /// Memory that the indexes of sealed segments take now, in bytes.
+    pub index_bytes: u64,
     /// How often a queue's start was moved by its topic's limits.
     pub moved_starts: u64,
     /// How full the device was at the last look, in percent; 0 when nobody looks.
@@ -83,6 +89,8 @@ impl<E: Env> Shard<E> {
             recycled_segments,
             removed_segments,
             checkpoints: self.checkpoints.written(),
+            sealed_segments: self.sealing.saved(),
+            index_bytes: self.sealing.indexes.bytes(),
             moved_starts: self.keep.moved(),
             disk_used_percent,
             disk_refused,

@@ -184,6 +184,9 @@ impl<E: Env> Shard<E> {
         let wanted =
             Wanted { queue: fetch.queue, offset: fetch.offset, bytes_max: fetch.bytes_max };
         if fetch.offset < range.visible_offset {
+            if queue.index.first_offset().is_none_or(|first| fetch.offset < first) {
+                return Ok(Plan::Cold);
+            }
             for span in queue.index.from(fetch.offset) {
                 let Some(bytes) = self.log.hot(span.pos, span.len) else {
                     if extents.bytes == 0 {

@@ -3,8 +3,8 @@
 //! Reads top-down: [`Shard::keep_topic`] -> `Shard::step_keep` (once per turn) -> `Look` (a few
 //! pieces per turn) -> an entry that says where the queues begin -> `Shard::begin_later`, once it is durable.
 //!
-//! Bytes count over all queues of the topic in this shard; the oldest piece (what one group holds
-//! of one queue) goes first, whichever queue it is in, as long as the limit is still held without
+//! Bytes count over all queues of the topic in this shard; the oldest piece (what one group, or one
+//! sealed segment, holds of one queue) goes first, whichever queue it is in, as long as the limit is still held without
 //! it. So a topic holds its newest `bytes`, at most a piece and a second's worth more.
 //! Crash story: 1. a reader is told that a queue begins at 50 2. crash 3. it must not begin at 40
 //! again. Therefore a start is in force only once the entry that says so is durable, and every
@@ -25,6 +25,7 @@ use crate::index::queue::Piece;
 use crate::io::{Env, Nanos};
 use crate::level::AckLevel;
 use crate::log::position::LogPos;
+use crate::log::segments::Geometry;
 
 /// Pieces and queues looked at in one turn: about 100 us.
 const STEPS_PER_TURN: u32 = 512;
@@ -109,9 +110,15 @@ impl Look {
 
     /// One step; `true` when the topic is done. First queue by queue, for what is too old; then the
     /// oldest piece of all, for as long as there are too many bytes.
-    fn step(&mut self, kept: &Kept, queues: &Queues, age_clock_ms: u64) -> bool {
+    fn step(
+        &mut self,
+        kept: &Kept,
+        queues: &Queues,
+        geometry: &Geometry,
+        age_clock_ms: u64,
+    ) -> bool {
         if let Some(&id) = kept.queues.get(self.next) {
-            let piece = self.oldest_of(queues, id);
+            let piece = self.oldest_of(queues, geometry, id);
             let left = |piece: &Piece| {
                 let age_ms = kept.retention.age_ms?;
                 Some(piece.store_timestamp_ms.saturating_add(age_ms).checked_sub(age_clock_ms))
@@ -129,22 +136,22 @@ impl Look {
         }
         let Some(bytes) = kept.retention.bytes else { return true };
         let Some(Reverse((_, id))) = self.oldest.pop() else { return true };
-        let Some(piece) = self.oldest_of(queues, id) else { return false };
+        let Some(piece) = self.oldest_of(queues, geometry, id) else { return false };
         let rest = self.held.saturating_sub(self.gone).saturating_sub(piece.batch_bytes);
         if rest < bytes {
             return true;
         }
         self.let_go(id, &piece);
-        let next = self.oldest_of(queues, id);
+        let next = self.oldest_of(queues, geometry, id);
         self.oldest.extend(next.map(|piece| Reverse((piece.pos, id))));
         false
     }
 
     /// The oldest piece of a queue that is to stay so far.
-    fn oldest_of(&self, queues: &Queues, id: u32) -> Option<Piece> {
+    fn oldest_of(&self, queues: &Queues, geometry: &Geometry, id: u32) -> Option<Piece> {
         let queue = queues.get(id)?;
         let from = self.starts.get(&id).copied().unwrap_or(queue.start_offset);
-        queue.index.pieces(from, queue.next_offset).next()
+        queue.oldest_piece(from, geometry)
     }
 
     fn let_go(&mut self, id: u32, piece: &Piece) {
@@ -181,7 +188,8 @@ impl<E: Env> Shard<E> {
         let age_clock_ms = self.age_clock_ms(now);
         for _ in 0..STEPS_PER_TURN {
             let Some(kept) = self.keep.topics.get(&look.topic) else { break };
-            let done = look.step(kept, &self.queues, age_clock_ms);
+            let geometry = self.log.segments().geometry();
+            let done = look.step(kept, &self.queues, geometry, age_clock_ms);
             if look.is_full() {
                 break;
             }

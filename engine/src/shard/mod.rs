@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`Shard::open`] (`open.rs`) -> [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
-//! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves the
-//! log (`retention.rs`, `keep.rs`, `room.rs`, `checkpoint.rs`).
+//! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves
+//! memory and the log (`upkeep.rs`, `checkpoint.rs`, `seal.rs`, `retention.rs`, `keep.rs`, `room.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
 //! Invariants: a waiter is answered exactly once, and only when its level is reached; offsets are
@@ -42,15 +42,18 @@ mod retention_tests;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod seal;
+mod seek;
 pub mod sequences;
 #[cfg(test)]
 mod tests;
 pub mod turn;
+mod upkeep;
 
 use std::collections::{BTreeSet, VecDeque};
 
 pub use counters::Counters;
-pub use request::{Effect, Fetch, FetchError, Fetched, ProduceError};
+pub use request::{Effect, Fetch, FetchError, Fetched, ProduceError, Seek, Sought};
 
 use crate::io::{Completion, Env, Errno, Nanos};
 use crate::level::AckLevel;
@@ -63,6 +66,8 @@ use keep::Keeps;
 use offset_table::OffsetTable;
 use queues::Queues;
 use retention::Expiry;
+use seal::Sealing;
+use seek::Seeks;
 use sequences::Sequences;
 
 /// The caller's name for a request, given back with its answer.
@@ -89,6 +94,7 @@ pub struct Shard<E: Env> {
     sequences: Sequences,
     checkpoints: Checkpoints,
     expiry: Expiry,
+    sealing: Sealing,
     keep: Keeps,
     room: room::Room,
     /// Answered in the next turn: level `memory`.
@@ -102,6 +108,7 @@ pub struct Shard<E: Env> {
     arrived: Vec<fetch::Arrived>,
     parked: fetch::Parked,
     cold: cold::ColdReads,
+    seeks: Seeks,
     /// Fetches answered in this turn that are not in the histograms yet.
     answered: fetch::Cohort,
     /// Queues whose parked fetches may have become answerable.
@@ -165,14 +172,6 @@ impl<E: Env> Shard<E> {
         self.queues.get(queue).map(queues::Queue::range)
     }
 
-    /// The offset of the first visible record stored at or after `timestamp_ms`, with its store
-    /// time.
-    #[must_use]
-    pub fn offset_at_time(&self, queue: u32, timestamp_ms: u64) -> Option<(u64, u64)> {
-        let span = self.queues.get(queue)?.index.at_time(timestamp_ms)?;
-        Some((span.base_offset, span.store_timestamp_ms))
-    }
-
     /// Why the shard takes no writes any more.
     #[must_use]
     pub fn poison(&self) -> Option<(LogPos, Errno)> {
@@ -215,7 +214,10 @@ impl<E: Env> Shard<E> {
     /// Whether, after [`Shard::stop`], nothing is left to do.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.log.is_quiet() && self.arrived.is_empty() && self.cold.is_empty()
+        self.log.is_quiet()
+            && self.arrived.is_empty()
+            && self.cold.is_empty()
+            && self.seeks.is_empty()
     }
 }
 

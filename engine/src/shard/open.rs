@@ -1,7 +1,9 @@
-//! Boot: a shard's state from its log, entry by entry.
+//! Boot: a shard's state from the tail of its log, entry by entry, and from the indexes of what is
+//! before.
 //!
-//! Reads top-down: [`Shard::open`] -> `State::take` (one entry) -> `State::restore` (one part of a
-//! checkpoint). Absent: the walk itself (the log's), topics (the broker's).
+//! Reads top-down: [`Shard::open`] -> `indexes` (of sealed segments, made again where they are
+//! missing) -> `State::take` (one entry) -> `State::restore` (one part of a checkpoint).
+//! Absent: the walk itself (the log's), topics (the broker's).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,11 +15,21 @@ use super::offset_table::OffsetTable;
 use super::queues::Queues;
 use super::retention::Expiry;
 use super::room::Room;
+use super::seal::{Left, Sealing};
+use super::seek::Seeks;
 use super::sequences::Sequences;
 use super::{Shard, cold, fetch};
-use crate::io::{Env, Nanos};
+use crate::index::file_format::{Row, Sealed};
+use crate::index::image::Builder;
+use crate::index::load::{Loaded, load};
+use crate::index::queue::QueueIndex;
+use crate::index::runs::Run;
+use crate::index::sealed::{Index, Source};
+use crate::io::{Disk, Env, Nanos};
 use crate::log::entry_format::Kind;
-use crate::log::recover::{self, Found, OpenError, OpenOptions};
+use crate::log::position::LogPos;
+use crate::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
+use crate::log::segments::Geometry;
 use crate::stage::Histograms;
 
 /// What the entries so far have made of it.
@@ -27,21 +39,25 @@ struct State {
     offsets: OffsetTable,
     sequences: Sequences,
     checkpoints: Checkpoints,
+    sealing: Sealing,
     /// By segment: when its newest entry was stored.
     newest_ms: BTreeMap<u64, u64>,
 }
 
 impl State {
     /// Takes an entry; `None` when it cannot be read.
-    fn take(&mut self, found: &Found<'_>) -> Option<()> {
+    fn take(&mut self, found: &Found<'_>, geometry: &Geometry) -> Option<()> {
+        let number = geometry.number(found.pos);
+        self.newest_ms.insert(number, found.header.store_timestamp_ms);
         match found.header.kind {
-            Kind::Data => {
-                self.queues.recovered(found);
-                self.sequences.recovered(found);
-                Some(())
-            }
-            Kind::Metadata => {
-                self.queues.recovered(found);
+            Kind::Data | Kind::Metadata => {
+                let last = self.queues.recovered(found);
+                if last.is_none_or(|last| geometry.number(last) != number) {
+                    self.sealing.touch(number, found.header.queue);
+                }
+                if found.header.kind == Kind::Data {
+                    self.sequences.recovered(found);
+                }
                 Some(())
             }
             Kind::OffsetCommit => self.offsets.recovered(found),
@@ -66,6 +82,63 @@ impl State {
             Part::Shard { .. } | Part::Topic(_) | Part::Ids { .. } => {}
         }
     }
+
+    /// Takes the indexes of the segments that are not read, from the newest to the oldest, and then
+    /// what they say of queues.
+    fn indexes<D: Disk>(&mut self, disk: &mut D, opened: &Opened) -> Result<(), OpenError> {
+        let geometry = *opened.geometry();
+        let mut loaded = load(disk, &geometry, opened.sealed(), opened.names());
+        let mut all = Vec::new();
+        let mut last = opened.before();
+        for number in opened.sealed().rev() {
+            let fits = |index: &Loaded| index.footer.sealed.last_sequence == last;
+            let (sealed, rows, index) = match loaded.remove(&number).filter(fits) {
+                Some(Loaded { file, footer, fences, rows }) => {
+                    (footer.sealed, rows, Index { source: Source::File(file), fences })
+                }
+                None => rebuilt(disk, opened, number, last)?,
+            };
+            last = sealed.first_sequence.saturating_sub(1);
+            self.newest_ms.insert(number, sealed.newest_ms);
+            all.push((number, rows, index));
+        }
+        for (number, rows, index) in all.into_iter().rev() {
+            for row in &rows {
+                self.queues.recovered_run(row.queue, Run::new(number, row));
+            }
+            self.sealing.found(number, index);
+        }
+        Ok(())
+    }
+}
+
+/// The index of a segment, made again from its entries.
+fn rebuilt<D: Disk>(
+    disk: &mut D,
+    opened: &Opened,
+    number: u64,
+    last: u64,
+) -> Result<(Sealed, Vec<Row>, Index), OpenError> {
+    let mut queues: BTreeMap<u32, (QueueIndex, u64)> = BTreeMap::new();
+    let mut newest_ms = 0;
+    let groups = opened.walk(disk, number, last, &mut |found| {
+        newest_ms = found.header.store_timestamp_ms;
+        if matches!(found.header.kind, Kind::Data | Kind::Metadata) {
+            let (index, next_offset) = queues.entry(found.header.queue).or_default();
+            *next_offset = found.header.base_offset + u64::from(found.records);
+            index.add_found(found);
+        }
+    })?;
+    let mut builder = Builder::new(*opened.geometry(), number);
+    for (queue, (index, next_offset)) in queues {
+        for (span, end_offset) in index.within(&(LogPos(0)..LogPos(u64::MAX)), 0, next_offset) {
+            builder.add(queue, &span, end_offset);
+        }
+    }
+    let Groups { first, last, .. } = groups;
+    let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
+    let (image, fences, rows) = builder.finish(sealed);
+    Ok((sealed, rows, Index { source: Source::Memory(image), fences }))
 }
 
 impl<E: Env> Shard<E> {
@@ -81,28 +154,35 @@ impl<E: Env> Shard<E> {
     ) -> Result<Self, OpenError> {
         let mut state = State::default();
         let mut damaged = None;
-        let log = recover::open(env.disk(), options, |found| {
-            if state.take(found).is_none() {
+        let opened = Opened::new(env.disk(), options)?;
+        let geometry = *opened.geometry();
+        let start = geometry.first_group(opened.sealed().end);
+        state.indexes(env.disk(), &opened)?;
+        let (log, walked) = opened.begin(env.disk(), |found| {
+            if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
             }
-            let segment = found.pos.0 / options.segment_bytes;
-            state.newest_ms.insert(segment, found.header.store_timestamp_ms);
             visit(found);
         })?;
-        let oldest = log.segments().geometry().first_group(log.segments().oldest());
-        let is_whole = log.segments().oldest() == 0
-            || state.checkpoints.newest().is_some_and(|begin| begin >= oldest);
+        let is_whole = geometry.number(start) == 0
+            || state.checkpoints.newest_found().is_some_and(|begin| begin >= start);
         let what = match (damaged, is_whole) {
             (Some(at), _) => Some((at, "an offset commit or checkpoint cannot be read")),
             (None, false) => {
-                Some((oldest, "the log's beginning is missing, and no checkpoint stands for it"))
+                Some((start, "the log's beginning is missing, and no checkpoint stands for it"))
             }
             (None, true) => None,
         };
         if let Some((at, what)) = what {
             return Err(OpenError::Damaged { at, what });
         }
-        let State { queues, offsets, sequences, checkpoints, newest_ms } = state;
+        let State { queues, offsets, sequences, mut checkpoints, mut sealing, newest_ms } = state;
+        let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
+        let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
+        sealing.left(walked.into_iter().map(left));
+        if let Some(pointer) = log.recorded() {
+            checkpoints.recorded(pointer.begin);
+        }
         Ok(Self {
             env,
             log,
@@ -111,6 +191,7 @@ impl<E: Env> Shard<E> {
             sequences,
             checkpoints,
             expiry: Expiry::new(options.retention, newest_ms),
+            sealing,
             keep: Keeps::default(),
             room: Room::default(),
             memory_waiters: Vec::new(),
@@ -121,6 +202,7 @@ impl<E: Env> Shard<E> {
             arrived: Vec::new(),
             parked: fetch::Parked::default(),
             cold: cold::ColdReads::default(),
+            seeks: Seeks::default(),
             answered: fetch::Cohort::default(),
             woken: BTreeSet::new(),
             histograms: Histograms::default(),

@@ -108,6 +108,7 @@ impl<E: Env> Shard<E> {
     fn index(&mut self, request: &Produce<'_>, appended: &Appended, records: u32) {
         let epoch = self.log.epoch();
         let Some(queue) = self.queues.get_mut(request.queue) else { return };
+        let last = queue.index.last_pos();
         let first_in_group = queue.index.add(
             appended.sequence,
             queue.next_offset,
@@ -115,6 +116,11 @@ impl<E: Env> Shard<E> {
             (appended.entry_bytes, request.batch.len() as u32),
             appended.store_timestamp_ms,
         );
+        let geometry = self.log.segments().geometry();
+        let number = geometry.number(appended.pos);
+        if first_in_group && last.is_none_or(|last| geometry.number(last) != number) {
+            self.sealing.touch(number, request.queue);
+        }
         queue.lives.note(epoch, queue.next_offset);
         queue.next_offset += u64::from(records);
         queue.bytes += request.batch.len() as u64;

@@ -6,14 +6,19 @@ use std::hash::BuildHasherDefault;
 use super::QueueRange;
 use super::checkpoint_format::Part;
 use super::lives::Lives;
-use crate::index::queue::QueueIndex;
+use crate::index::queue::{Piece, QueueIndex};
+use crate::index::runs::{Run, Runs};
 use crate::level::AckLevel;
 use crate::log::position::LogPos;
 use crate::log::recover::Found;
+use crate::log::segments::Geometry;
 
 /// One queue. Idle, it costs its own size and a slot of the table: well below 256 bytes.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// Where its records lie: in sealed segments ...
+    pub(super) runs: Runs,
+    /// ... and in recent ones.
     pub(super) index: QueueIndex,
     pub(super) lives: Lives,
     pub(super) start_offset: u64,
@@ -33,6 +38,7 @@ const _: () = assert!(size_of::<Queue>() <= 160, "an idle queue is small");
 impl Queue {
     fn new() -> Self {
         Self {
+            runs: Runs::default(),
             index: QueueIndex::default(),
             lives: Lives::default(),
             start_offset: 0,
@@ -51,17 +57,34 @@ impl Queue {
 
     /// The queue begins with the first record that is still in the log.
     fn begin_at_index(&mut self) {
-        self.start_offset = self.index.first_offset().unwrap_or(self.next_offset);
+        let sealed = self.runs.first().map(|run| run.base_offset);
+        let first = sealed.or_else(|| self.index.first_offset());
+        self.start_offset = first.unwrap_or(self.next_offset);
     }
 
     /// Lets go of what lies before the floor.
     pub(super) fn begin_at_floor(&mut self) {
-        self.bytes = self.bytes.saturating_sub(self.index.drop_before(self.floor));
+        let gone = self.runs.drop_before(self.floor) + self.index.drop_before(self.floor);
+        self.bytes = self.bytes.saturating_sub(gone);
         self.begin_at_index();
     }
 
-    pub(super) fn has_below(&self, pos: LogPos) -> bool {
-        self.index.first_pos().is_some_and(|first| first < pos)
+    /// Whether it has a record below segment `number`, which begins at `pos`.
+    pub(super) fn has_below(&self, number: u64, pos: LogPos) -> bool {
+        self.runs.first().is_some_and(|run| run.number < number)
+            || self.index.first_pos().is_some_and(|first| first < pos)
+    }
+
+    /// What goes first of the records from offset `from` on, where a piece begins.
+    pub(super) fn oldest_piece(&self, from: u64, geometry: &Geometry) -> Option<Piece> {
+        let run = self.runs.holding(from).filter(|run| run.end_offset > from);
+        let sealed = run.map(|run| Piece {
+            pos: geometry.first_group(run.number),
+            store_timestamp_ms: run.newest_ms,
+            batch_bytes: run.batch_bytes,
+            end_offset: run.end_offset,
+        });
+        sealed.or_else(|| self.index.pieces(from, self.next_offset).next())
     }
 
     pub(super) fn range(&self) -> QueueRange {
@@ -135,12 +158,33 @@ impl Queues {
         ids
     }
 
-    /// Forgets what lies below `pos` in the log.
-    pub(super) fn drop_below(&mut self, pos: LogPos) {
+    /// Forgets what lies below segment `number`, which begins at `pos`.
+    pub(super) fn drop_below(&mut self, number: u64, pos: LogPos) {
         for queue in self.by_id.values_mut() {
-            queue.bytes = queue.bytes.saturating_sub(queue.index.drop_below(pos));
+            let bytes = queue.runs.drop_below(number) + queue.index.drop_below(pos);
+            queue.bytes = queue.bytes.saturating_sub(bytes);
             queue.begin_at_index();
         }
+    }
+
+    /// A segment that ends at `end` has an index from now on, in which the queue has this run: its
+    /// spans leave memory.
+    pub(super) fn publish(&mut self, id: u32, run: Run, end: LogPos) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            // Some of it may have gone since the index was built.
+            let first = queue.index.first_offset();
+            let batch_bytes = queue.index.drop_below(end);
+            if let Some(base_offset) = first.filter(|first| *first < run.end_offset) {
+                queue.runs.push(Run { base_offset, batch_bytes, ..run });
+            }
+        }
+    }
+
+    /// A run that the index of a sealed segment names, found at boot, in order of segments.
+    pub(super) fn recovered_run(&mut self, id: u32, run: Run) {
+        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        queue.bytes += run.batch_bytes;
+        queue.runs.push(run);
     }
 
     /// Where a queue begins by its topic's limits, to a checkpoint: also when the entry that says so
@@ -156,10 +200,15 @@ impl Queues {
         queue.floor = queue.floor.max(start_offset);
     }
 
-    /// Whether a queue has a record below `pos`, apart from `except`; the id of one.
-    pub(super) fn with_records_below(&self, pos: LogPos, except: Option<u32>) -> Option<u32> {
+    /// Whether a queue has a record below a segment, given with its beginning, apart from
+    /// `except`; the id of one.
+    pub(super) fn with_records_below(
+        &self,
+        (number, pos): (u64, LogPos),
+        except: Option<u32>,
+    ) -> Option<u32> {
         let mut queues = self.by_id.iter().filter(|(id, _)| Some(**id) != except);
-        queues.find_map(|(id, queue)| queue.has_below(pos).then_some(*id))
+        queues.find_map(|(id, queue)| queue.has_below(number, pos).then_some(*id))
     }
 
     /// What a queue is to a checkpoint.
@@ -176,20 +225,16 @@ impl Queues {
         queue.lives = Lives::restored(lives);
     }
 
-    /// An entry that the scan of the log found.
-    pub(super) fn recovered(&mut self, found: &Found<'_>) {
+    /// An entry that the scan of the log found; where the queue's span before it lies.
+    pub(super) fn recovered(&mut self, found: &Found<'_>) -> Option<LogPos> {
         let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::new);
         let base = found.header.base_offset;
-        queue.index.add(
-            found.sequence,
-            base,
-            found.pos,
-            (found.header.entry_bytes(), found.header.batch_bytes),
-            found.header.store_timestamp_ms,
-        );
+        let last = queue.index.last_pos();
+        queue.index.add_found(found);
         queue.index.show_all();
         queue.lives.note(found.epoch, base);
         queue.next_offset = base + u64::from(found.records);
         queue.bytes += u64::from(found.header.batch_bytes);
+        last
     }
 }

@@ -120,6 +120,34 @@ pub enum Effect {
         /// Where its time went.
         timings: Timings,
     },
+    /// A seek is answered.
+    Sought {
+        /// The request.
+        token: Token,
+        /// Where the queue stands at that time.
+        result: Result<Sought, FetchError>,
+    },
+}
+
+/// Where a time is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Offset and store time, in milliseconds since the Unix epoch, of the first visible batch
+    /// that was stored at or after the time, if there is one.
+    pub batch: Option<(u64, u64)>,
+    /// Consumers see below this offset.
+    pub visible_offset: u64,
+}
+
+/// A question for an offset by time.
+#[derive(Clone, Copy, Debug)]
+pub struct Seek {
+    /// The caller's name for it.
+    pub token: Token,
+    /// Queue id.
+    pub queue: u32,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
 }
 
 /// A fetch request.

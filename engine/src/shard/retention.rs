@@ -1,8 +1,8 @@
 //! Retention: whole segments leave the log, oldest first, when they are too old, the log is too
 //! long, the device too full (`room`), or nothing in them is left of what topics keep.
 //!
-//! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint, if none stands
-//! behind the segment -> `Shard::trim`.
+//! Reads top-down: `Shard::expire` (once per turn) -> `expired` -> a checkpoint (`upkeep`), if none
+//! stands behind the segment -> `Shard::trim`.
 //!
 //! Invariants: a segment goes only when a durable checkpoint begins behind it (so everything in it
 //! is durable, and its state is known without it), when no read of it is in flight, and when no
@@ -16,7 +16,6 @@ use super::age_clock::AgeClock;
 use super::checkpoint::PACE_NANOS;
 use super::keep::PAUSE_NANOS_MAX;
 use crate::io::{Env, Nanos};
-use crate::log::position::LogPos;
 
 /// How long records are kept, in a log or of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,23 +56,6 @@ impl Expiry {
 }
 
 impl<E: Env> Shard<E> {
-    /// Whether the shard wants to write a checkpoint: [`Shard::checkpoint`] begins it.
-    #[must_use]
-    pub fn wants_checkpoint(&self) -> bool {
-        self.expiry.through.is_some_and(|through| !self.is_behind_checkpoint(through))
-            && !self.checkpoints.is_running()
-            && !self.stopping
-            && self.log.poison().is_none()
-    }
-
-    /// Begins to write the shard's state into its log. `topics` are the changes that make all
-    /// topics there are, and `ids` the ids that topics and queues get next; only the first shard
-    /// has them.
-    pub fn checkpoint(&mut self, topics: &[Vec<u8>], ids: (u32, u32), now: Nanos) {
-        // If the log is at its limit, the next turn tries again.
-        let _ = self.begin_checkpoint(topics, ids, now);
-    }
-
     /// Looks for what has expired, and takes it out step by step.
     pub(super) fn expire(&mut self, now: Nanos) {
         self.begin_later();
@@ -82,7 +64,6 @@ impl<E: Env> Shard<E> {
         }
         self.look_at_room(now);
         self.step_keep(now);
-        self.step_checkpoint(now);
         let current = self.log.segments().current();
         let due = self.expiry.due_at.is_some_and(|at| now >= at);
         if due || self.expiry.checked != Some(current) {
@@ -105,9 +86,7 @@ impl<E: Env> Shard<E> {
         if !self.is_expiring() {
             return None;
         }
-        let more = self.checkpoints.has_more()
-            || self.expiry.through.is_some()
-            || self.expiry.checked.is_none();
+        let more = self.expiry.through.is_some() || self.expiry.checked.is_none();
         let at = if more { Some(now.plus(PACE_NANOS)) } else { self.expiry.due_at };
         [at, self.keep_at(now), self.room_at()].into_iter().flatten().min()
     }
@@ -126,12 +105,12 @@ impl<E: Env> Shard<E> {
 
     /// Whether no queue has a record in segment `number`, the oldest, or below.
     fn is_dead(&mut self, number: u64) -> bool {
-        let end = self.end_of(number);
+        let end = self.end_of_segment(number);
         let holder = self.expiry.holder.and_then(|id| self.queues.get(id));
-        if holder.is_some_and(|queue| queue.has_below(end)) {
+        if holder.is_some_and(|queue| queue.has_below(number + 1, end)) {
             return false;
         }
-        self.expiry.holder = self.queues.with_records_below(end, self.internal);
+        self.expiry.holder = self.queues.with_records_below((number + 1, end), self.internal);
         self.expiry.holder.is_none()
     }
 
@@ -172,22 +151,25 @@ impl<E: Env> Shard<E> {
 
     /// Whether the newest checkpoint begins behind a segment.
     fn is_behind_checkpoint(&self, number: u64) -> bool {
-        let behind = self.end_of(number);
+        let behind = self.end_of_segment(number);
         self.checkpoints.newest().is_some_and(|begin| begin >= behind)
-    }
-
-    fn end_of(&self, number: u64) -> LogPos {
-        LogPos((number + 1) * self.log.segments().geometry().segment_bytes)
     }
 
     /// Takes the oldest segment out, unless somebody is still reading it.
     fn trim(&mut self, now: Nanos) {
-        let end = self.end_of(self.log.segments().oldest());
-        if self.cold.reads_below(end) {
+        let oldest = self.log.segments().oldest();
+        let end = self.end_of_segment(oldest);
+        if self.cold.reads_below(end) || self.sealing.is_saving(oldest) {
             return;
         }
         if self.log.trim(self.env.disk(), !self.room.is_short(), now) {
-            self.queues.drop_below(end);
+            self.queues.drop_below(oldest + 1, end);
+            self.sealing.forget(oldest, self.env.disk());
         }
+    }
+
+    /// Whether segments wait for a checkpoint behind them.
+    pub(super) fn expiry_wants_checkpoint(&self) -> bool {
+        self.expiry.through.is_some_and(|through| !self.is_behind_checkpoint(through))
     }
 }

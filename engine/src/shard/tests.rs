@@ -7,9 +7,8 @@ use super::*;
 use crate::batch::{NewRecord, append_single};
 use crate::io::sim::{Config, SimEnv};
 use crate::io::{Disk, Env, FileName};
-use crate::limits::PREFILL_STEP_BYTES;
 use crate::log::recover::OpenOptions;
-use crate::log::writer::{Flush, WriterOptions};
+use crate::log::writer::WriterOptions;
 
 pub(super) const QUEUE: u32 = 1;
 
@@ -18,13 +17,7 @@ pub(super) fn options(segment_bytes: u64) -> OpenOptions {
         shard: 0,
         node: [1; 16],
         segment_bytes,
-        writer: WriterOptions {
-            groups_inflight_max: 4,
-            flush: Flush::Dsync,
-            prefill_step_bytes: PREFILL_STEP_BYTES,
-            tail_continuation: true,
-            flush_deadline_ms: 2000,
-        },
+        writer: WriterOptions { groups_inflight_max: 4, ..WriterOptions::default() },
         retention: Retention::default(),
     }
 }

@@ -26,7 +26,7 @@ impl<E: Env> Shard<E> {
     pub fn turn(&mut self, clock: TurnClock, effects: &mut Vec<Effect>) -> TurnEnd {
         self.stamp_received(clock.received);
         self.take_completions(clock.gathered, effects);
-        self.expire(clock.gathered);
+        self.upkeep(clock.gathered);
         if self.log.commit(self.env.disk(), clock.received) {
             let now = self.env.now();
             self.log.note_submitted(now);
@@ -35,9 +35,10 @@ impl<E: Env> Shard<E> {
         self.wake_parked(clock, effects);
         self.answer_arrived(clock, effects);
         self.record_fetches();
+        self.seal(clock.gathered);
         TurnEnd {
             durable_in_flight: self.log.durable_in_flight(),
-            wake_at: [self.log.wake_at(), self.parked.wake_at(), self.expire_at(clock.gathered)]
+            wake_at: [self.log.wake_at(), self.parked.wake_at(), self.upkeep_at(clock.gathered)]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -63,6 +64,8 @@ impl<E: Env> Shard<E> {
             let Some(rest) = self.log.on_completion(self.env.disk(), completion, now) else {
                 continue;
             };
+            let Some(rest) = self.on_saved(rest, now) else { continue };
+            let Some(rest) = self.on_sought(rest, effects) else { continue };
             self.on_cold_read(rest, now, effects);
         }
         self.completions = completions;

@@ -402,7 +402,7 @@ fn a_clock_that_goes_back_does_not_take_store_times_along() {
     store(&mut node, &mut history, 20);
     node.advance(10_000_000_000);
     store(&mut node, &mut history, 20);
-    let newest = node.broker.offset_at_time(QUEUE, 0).unwrap().unwrap().1 + 10_000;
+    let newest = node.seek(QUEUE, 0).unwrap().1 + 10_000;
     history.crash(Crash::Power);
     let images = machines.images(|_| CrashPolicy::LoseAll);
     let mut machines = again(&images);
@@ -410,6 +410,6 @@ fn a_clock_that_goes_back_does_not_take_store_times_along() {
     machines.0[0].disk().flush();
     let mut node = boot(&mut machines);
     store(&mut node, &mut history, 20);
-    let (offset, stored) = node.broker.offset_at_time(QUEUE, newest).unwrap().unwrap();
+    let (offset, stored) = node.seek(QUEUE, newest).unwrap();
     assert!(offset <= 2 && stored >= newest, "{offset} {stored} {newest}");
 }

@@ -164,6 +164,9 @@ impl History {
                     }
                     None => self.fault = Some(format!("an answer to nobody: {token:?} {result:?}")),
                 },
+                Effect::Sought { token, result } => {
+                    self.fault = Some(format!("a seek nobody made: {token:?} {result:?}"));
+                }
                 Effect::Fetched { token, result, .. } => {
                     let Some((Other::Fetch(queue), answers)) = self.others.get_mut(&token.0) else {
                         self.fault = Some(format!("a fetch nobody made: {token:?}"));

@@ -9,12 +9,11 @@ use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
 use engine::io::{Disk, Env, Nanos};
 use engine::level::AckLevel;
-use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::{OpenError, OpenOptions};
-use engine::log::writer::{Flush, WriterOptions};
+use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use engine::shard::turn::{TurnClock, TurnEnd};
-use engine::shard::{Effect, Fetch, FetchError, Token};
+use engine::shard::{Effect, Fetch, FetchError, Seek, Token};
 use engine::stage::Timings;
 
 use crate::history::{History, Other, Queue, Sent, TopicAsked};
@@ -54,13 +53,7 @@ pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOpt
         shard: 0,
         node: [7; 16],
         segment_bytes,
-        writer: WriterOptions {
-            groups_inflight_max,
-            flush: Flush::Dsync,
-            prefill_step_bytes: PREFILL_STEP_BYTES,
-            tail_continuation: true,
-            flush_deadline_ms: 2000,
-        },
+        writer: WriterOptions { groups_inflight_max, ..WriterOptions::default() },
         retention: Retention::default(),
     }
 }
@@ -336,6 +329,7 @@ impl<'a> Node<'a> {
                     offset = next;
                     all.extend(got);
                 }
+                self.check_times(queue, &all)?;
                 found.queues.push((range, all));
             }
             survey.topics.insert(topic.id, found);
@@ -349,10 +343,40 @@ impl<'a> Node<'a> {
         Ok(survey)
     }
 
+    /// Every time finds the first batch stored at it or later.
+    fn check_times(&mut self, queue: Queue, all: &[Entry]) -> Result<(), String> {
+        let mut before = None;
+        for entry in
+            all.iter().filter(|entry| before.replace(entry.store_ms) != Some(entry.store_ms))
+        {
+            let found = self.seek(queue, entry.store_ms);
+            if found.is_some_and(|found| found != (entry.base_offset, entry.store_ms)) {
+                return Err(format!(
+                    "{queue:?}: {found:?} was found for {} {entry:?}",
+                    entry.store_ms
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<Entry>, String> {
         match self.fetch_effect(queue, fetch) {
             Effect::Fetched { result: Ok(fetched), .. } => Ok(entries(&fetched)),
             other => Err(format!("reading {queue:?}: {other:?}")),
+        }
+    }
+
+    /// The first visible batch stored at or after a time: offset and store time.
+    ///
+    /// # Panics
+    /// If it is not found out.
+    pub(crate) fn seek(&mut self, queue: Queue, timestamp_ms: u64) -> Option<(u64, u64)> {
+        let seek = Seek { token: Token(0), queue: 0, timestamp_ms };
+        self.broker.seek(queue, seek, &mut self.answers);
+        match self.answer() {
+            Some(Effect::Sought { result: Ok(sought), .. }) => sought.batch,
+            other => panic!("{timestamp_ms} is not found in {queue:?}: {other:?}"),
         }
     }
 
@@ -363,20 +387,28 @@ impl<'a> Node<'a> {
     pub(crate) fn fetch_effect(&mut self, queue: Queue, fetch: Fetch) -> Effect {
         let now = self.now();
         self.broker.fetch(queue, fetch, now, &mut self.answers);
+        if let Some(effect) = self.answer() {
+            return effect;
+        }
+        let (token, timings) = (fetch.token, Timings::default());
+        assert!(self.crashed(), "a fetch of {queue:?} is never answered");
+        Effect::Fetched { token, result: Err(FetchError::Stopping), timings }
+    }
+
+    /// The answer to the one question that was asked.
+    fn answer(&mut self) -> Option<Effect> {
         for _ in 0..1000 {
             let now = self.now();
             let clock = TurnClock { gathered: now, received: now };
             let end = self.broker.turn(clock, &mut self.answers);
             if let Some(effect) = self.answers.effects.pop() {
-                return effect;
+                return Some(effect);
             }
             if self.crashed() {
                 break;
             }
             self.advance_to_next(end.wake_at);
         }
-        let (token, timings) = (fetch.token, Timings::default());
-        assert!(self.crashed(), "a fetch of {queue:?} is never answered");
-        Effect::Fetched { token, result: Err(FetchError::Stopping), timings }
+        None
     }
 }

@@ -1,6 +1,7 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
+use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
 use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
@@ -16,6 +17,7 @@ struct Setup {
     shards: usize,
     segment_bytes: u64,
     inflight_max: usize,
+    window_bytes: u64,
     flush: Flush,
     prefill_step_bytes: u32,
     retention: Retention,
@@ -29,6 +31,7 @@ impl Setup {
         let mut options = options(self.segment_bytes, self.inflight_max);
         options.writer.flush = self.flush;
         options.writer.prefill_step_bytes = self.prefill_step_bytes;
+        options.writer.window_bytes = self.window_bytes;
         OpenOptions { retention: self.retention, ..options }
     }
 
@@ -82,11 +85,14 @@ fn setup(random: &mut Random) -> Setup {
         limited,
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
+    // With a small window most of the log is cold, and read by way of its indexes.
+    let window_bytes = if random.below(3) > 0 { 0 } else { WINDOW_BYTES };
     Setup {
         config,
         shards,
         segment_bytes,
         inflight_max: random.between(1, 4) as usize,
+        window_bytes,
         prefill_step_bytes: 4096 << random.below(9),
         flush: if random.below(3) == 0 { Flush::Fdatasync } else { Flush::Dsync },
         retention,

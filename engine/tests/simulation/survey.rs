@@ -16,6 +16,7 @@ use crate::payload::token_of;
 pub(crate) struct Entry {
     pub(crate) base_offset: u64,
     pub(crate) records: u32,
+    pub(crate) store_ms: u64,
     pub(crate) batch: Vec<u8>,
 }
 
@@ -34,7 +35,8 @@ pub(crate) fn entries(fetched: &Fetched) -> Vec<Entry> {
     while let Some(header) = EntryHeader::decode(rest) {
         let batch = header.batch_of(rest).unwrap_or_default().to_vec();
         let records = BatchRef::parse(&batch, u32::MAX).map_or(0, |batch| batch.record_count());
-        out.push(Entry { base_offset: header.base_offset, records, batch });
+        let (base_offset, store_ms) = (header.base_offset, header.store_timestamp_ms);
+        out.push(Entry { base_offset, records, store_ms, batch });
         rest = rest.get(header.entry_bytes() as usize..).unwrap_or_default();
     }
     assert!(rest.is_empty(), "a fetch holds something that is not an entry");

@@ -100,18 +100,8 @@ impl<E: Env> Native<E> {
         let at = |offset| OffsetReply { offset, timestamp_ms: -1 };
         Ok(match list.kind {
             ListKind::Earliest => at(range.start_offset),
-            ListKind::Latest => at(range.visible_offset),
-            ListKind::ByTimestamp => {
-                let timestamp_ms = u64::try_from(list.timestamp_ms).unwrap_or(0);
-                let place = (list.topic, list.queue);
-                match self.broker.offset_at_time(place, timestamp_ms)? {
-                    Some((offset, stored_ms)) => {
-                        let timestamp_ms = i64::try_from(stored_ms).unwrap_or(i64::MAX);
-                        OffsetReply { offset, timestamp_ms }
-                    }
-                    None => at(range.visible_offset),
-                }
-            }
+            // By time is not answered here: it may take a read.
+            ListKind::Latest | ListKind::ByTimestamp => at(range.visible_offset),
         })
     }
 
@@ -210,6 +200,9 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("recycled_segments", counters.recycled_segments),
         ("removed_segments", counters.removed_segments),
         ("checkpoints", counters.checkpoints),
+        ("sealed_segments", counters.sealed_segments),
+        ("index_bytes", counters.index_bytes),
+        ("index_reads", counters.index_reads),
         ("moved_starts", counters.moved_starts),
         ("disk_used_percent", counters.disk_used_percent),
         ("disk_refused", counters.disk_refused),

@@ -21,12 +21,12 @@ use engine::broker::{Answers, Broker, NewTopic};
 use engine::io::{Env, Nanos};
 use engine::level::AckLevel;
 use engine::limits::WAIT_MS_MAX;
-use engine::shard::{Fetch, Token};
+use engine::shard::{Fetch, Seek, Token};
 
 use crate::server::{ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
 use crate::wire::limits::FRAME_BYTES_MAX;
 use crate::wire::{
-    self, ErrorCode, Reply, ReplyHeader, Request, RequestHeader, Timings, decode_request,
+    self, ErrorCode, ListKind, Reply, ReplyHeader, Request, RequestHeader, Timings, decode_request,
     encode_reply, frame_length, peek_request,
 };
 use calls::{Call, Calls};
@@ -102,6 +102,12 @@ impl<E: Env> Native<E> {
             }
             Request::TopicAlter(alter) => self.alter_topic(conn, header, alter),
             Request::OffsetCommit(commit) => self.commit_offsets(conn, header, commit),
+            Request::ListOffsets(list) if list.kind == ListKind::ByTimestamp => {
+                let token = self.calls.insert(Call { conn, header });
+                let timestamp_ms = u64::try_from(list.timestamp_ms).unwrap_or(0);
+                let seek = Seek { token, queue: 0, timestamp_ms };
+                self.broker.seek((list.topic, list.queue), seek, &mut self.answers);
+            }
             Request::Hello(hello) => return self.hello(conn, header, hello, out),
             question => self.describe(conn, header, question, out),
         }

@@ -3,7 +3,7 @@
 use engine::broker::{TopicAnswer, TopicError};
 use engine::io::{Env, Nanos};
 use engine::limits::ZERO_COPY_BYTES_MIN;
-use engine::shard::{Effect, FetchError, Fetched, ProduceError, Token};
+use engine::shard::{Effect, FetchError, Fetched, ProduceError, Sought, Token};
 use engine::stage::{self, Stage};
 
 use super::calls::Call;
@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::{Native, refuse};
 use crate::server::Outbox;
 use crate::wire::{
-    Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
+    OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
 };
 
 /// Replies of the turn that is being sent. Sending begins where a request's last stage ended.
@@ -60,6 +60,7 @@ impl<E: Env> Native<E> {
                 Effect::Fetched { token, result, timings } => {
                     self.reply_fetch(token, result, timings, now, out);
                 }
+                Effect::Sought { token, result } => self.reply_seek(token, result, out),
             }
         }
         self.answers.effects = effects;
@@ -123,6 +124,26 @@ impl<E: Env> Native<E> {
             } else if let Some(bytes) = out.bytes(conn) {
                 self.sending.copied_bytes += extent.len() as u64;
                 bytes.extend_from_slice(&extent);
+            }
+        }
+    }
+
+    fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Outbox) {
+        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+        let header = header.reply(Timings::default());
+        match result {
+            Ok(Sought { batch, visible_offset }) => {
+                let (offset, stored_ms) = batch.unwrap_or((visible_offset, u64::MAX));
+                let found = i64::try_from(stored_ms).unwrap_or(i64::MAX);
+                let timestamp_ms = if batch.is_some() { found } else { -1 };
+                if let Some(bytes) = out.bytes(conn) {
+                    let reply = Reply::ListOffsets(OffsetReply { offset, timestamp_ms });
+                    encode_reply(bytes, &header, &reply);
+                }
+            }
+            Err(error) => {
+                let refusal = Refusal::from(&error);
+                refuse(conn, Operation::ListOffsets.as_u8(), &header, &refusal, out);
             }
         }
     }

@@ -6,9 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use engine::batch::{NewRecord, append_single};
 use engine::io::sim::{Config, SimEnv};
-use engine::limits::PREFILL_STEP_BYTES;
 use engine::log::recover::OpenOptions;
-use engine::log::writer::{Flush, WriterOptions};
+use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use engine::stage::Stage;
 use hdrhistogram::serialization::Deserializer;
@@ -31,13 +30,7 @@ struct Door {
 
 impl Door {
     fn open() -> Self {
-        let writer = WriterOptions {
-            groups_inflight_max: 2,
-            flush: Flush::Dsync,
-            prefill_step_bytes: PREFILL_STEP_BYTES,
-            tail_continuation: true,
-            flush_deadline_ms: 2000,
-        };
+        let writer = WriterOptions::default();
         let options = OpenOptions {
             shard: 0,
             node: [1; 16],

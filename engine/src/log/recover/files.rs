@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{EIO, OpenError, io};
 use crate::io::block::Slice;
-use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
+use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run, run_all};
 use crate::log::position::LogPos;
 use crate::log::segment_format::SegmentHeader;
 use crate::log::segments::Geometry;
@@ -24,12 +24,12 @@ pub(crate) fn superblock_slots<D: Disk>(
     Ok([slot(0)?, slot(1)?])
 }
 
-/// The intact slot with the highest epoch.
+/// The intact slot that was written last.
 pub(crate) fn best_slot(slots: [Option<Superblock>; 2]) -> Option<Superblock> {
     slots
         .into_iter()
         .flatten()
-        .reduce(|best, slot| if best.epoch < slot.epoch { slot } else { best })
+        .reduce(|best, slot| if best.generation < slot.generation { slot } else { best })
 }
 
 /// What a superblock says otherwise, if it is not of this log.
@@ -49,7 +49,15 @@ fn block_of<D: Disk>(
     offset: u64,
     what: &'static str,
 ) -> Result<Slice, OpenError> {
-    match run(disk, DiskOp::Read { file, offset, len: BLOCK_BYTES }).map_err(io(what))? {
+    read_block(run(disk, DiskOp::Read { file, offset, len: BLOCK_BYTES }), what)
+}
+
+/// What a read brought.
+pub(crate) fn read_block(
+    result: Result<Output, Errno>,
+    what: &'static str,
+) -> Result<Slice, OpenError> {
+    match result.map_err(io(what))? {
         Output::Read(block) => Ok(block.slice(0..block.published())),
         _ => Err(io(what)(EIO)),
     }
@@ -64,6 +72,14 @@ pub(crate) fn opened(
         Output::Opened { file, len } => Ok((file, len)),
         _ => Err(io(what)(EIO)),
     }
+}
+
+const BEYOND: &str = "a segment's number is beyond every log";
+const WRONG_LENGTH: &str = "a segment has the wrong length";
+
+/// Whether positions in a segment of this number are numbers.
+fn is_possible(geometry: &Geometry, number: u64) -> bool {
+    number.checked_add(1).and_then(|next| next.checked_mul(geometry.segment_bytes)).is_some()
 }
 
 /// A segment file that was opened.
@@ -83,13 +99,13 @@ pub(crate) fn open_segment<D: Disk>(
     geometry: &Geometry,
     number: u64,
 ) -> Result<Result<OpenSegment, &'static str>, OpenError> {
-    if number.checked_add(1).and_then(|next| next.checked_mul(geometry.segment_bytes)).is_none() {
-        return Ok(Err("a segment's number is beyond every log"));
+    if !is_possible(geometry, number) {
+        return Ok(Err(BEYOND));
     }
     let open = DiskOp::Open { name: FileName::Segment(number), create: None };
     let (file, len) = opened(run(disk, open), "opening a segment")?;
     if len != geometry.segment_bytes {
-        return Ok(Err("a segment has the wrong length"));
+        return Ok(Err(WRONG_LENGTH));
     }
     let block = block_of(disk, file, 0, "reading a segment header")?;
     let header = check_header(&block, geometry, number);
@@ -125,18 +141,33 @@ pub(super) fn open_segments<D: Disk>(
     geometry: &Geometry,
     names: &[FileName],
 ) -> Result<OpenSegments, OpenError> {
-    let (mut files, mut headers) = (BTreeMap::new(), BTreeMap::new());
-    for number in segment_numbers(names) {
+    let damaged = |number: u64, what| {
         let at = LogPos(number.saturating_mul(geometry.segment_bytes));
-        let damaged = |what| OpenError::Damaged { at, what };
-        let segment = open_segment(disk, geometry, number)?.map_err(damaged)?;
-        let header = segment.header.map_err(damaged)?;
-        let gap = files.last_key_value().is_some_and(|(&last, _)| last + 1 != number);
-        if gap {
-            return Err(damaged("the segment before is missing"));
+        OpenError::Damaged { at, what }
+    };
+    let numbers: Vec<u64> = segment_numbers(names).collect();
+    let ends = numbers.windows(2).find(|pair| pair.first().map(|n| n + 1) != pair.last().copied());
+    if let Some(number) = ends.and_then(|pair| pair.last()) {
+        return Err(damaged(*number, "the segment before is missing"));
+    }
+    if let Some(number) = numbers.last().filter(|number| !is_possible(geometry, **number)) {
+        return Err(damaged(*number, BEYOND));
+    }
+    let open = |&number: &u64| DiskOp::Open { name: FileName::Segment(number), create: None };
+    let mut files = BTreeMap::new();
+    for (&number, result) in numbers.iter().zip(run_all(disk, numbers.iter().map(open))) {
+        let (file, len) = opened(result, "opening a segment")?;
+        if len != geometry.segment_bytes {
+            return Err(damaged(number, WRONG_LENGTH));
         }
-        files.insert(number, segment.file);
-        headers.insert(number, header);
+        files.insert(number, file);
+    }
+    let read = |&file: &FileId| DiskOp::Read { file, offset: 0, len: BLOCK_BYTES };
+    let mut headers = BTreeMap::new();
+    for (&number, result) in numbers.iter().zip(run_all(disk, files.values().map(read))) {
+        let block = read_block(result, "reading a segment header")?;
+        let header = check_header(&block, geometry, number);
+        headers.insert(number, header.map_err(|what| damaged(number, what))?);
     }
     Ok((files, headers))
 }

@@ -19,8 +19,30 @@ use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 use crate::log::window::next_block;
 
+/// Where a walk begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Start {
+    /// With the first group of this segment.
+    pub(crate) number: u64,
+    /// The group before it; 0: not known, or there is none.
+    pub(crate) before: u64,
+    /// Everything below is known to be on stable media.
+    pub(crate) watermark: LogPos,
+}
+
+/// The groups of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// The segment.
+    pub number: u64,
+    /// Sequence number of its first group ...
+    pub first: u64,
+    /// ... and of its last.
+    pub last: u64,
+}
+
 /// Where the log ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tail {
     /// End of the last group; `None` for an empty directory.
     pub(super) end: Option<LogPos>,
@@ -28,6 +50,8 @@ pub(super) struct Tail {
     pub(super) sequence: u64,
     /// Everything below is known to be on stable media.
     pub(super) watermark: LogPos,
+    /// The segments that were walked through.
+    pub(super) segments: Vec<Groups>,
 }
 
 /// A walk in progress.
@@ -43,38 +67,54 @@ pub(crate) struct Scan<'a> {
     watermark: LogPos,
     /// The last group that the newest life found when it began.
     found_before: u64,
+    segments: Vec<Groups>,
 }
 
 impl<'a> Scan<'a> {
+    /// A walk from the first segment on.
     pub(crate) fn new(
         geometry: Geometry,
         found_before: u64,
         files: &'a BTreeMap<u64, FileId>,
     ) -> Self {
-        let first = files.first_key_value().map_or(0, |(&first, _)| first);
+        let number = files.first_key_value().map_or(0, |(&first, _)| first);
+        let start = Start { number, ..Start::default() };
+        Self::from(geometry, found_before, files, start)
+    }
+
+    /// A walk from `start` on.
+    pub(crate) fn from(
+        geometry: Geometry,
+        found_before: u64,
+        files: &'a BTreeMap<u64, FileId>,
+        start: Start,
+    ) -> Self {
         Self {
             geometry,
             files,
             reader: Reader::new(geometry.segment_bytes, files),
-            end: geometry.first_group(first),
-            sequence: 0,
+            end: geometry.first_group(start.number),
+            sequence: start.before,
             epoch: 0,
-            watermark: LogPos(0),
+            watermark: start.watermark,
             found_before,
+            segments: Vec::new(),
         }
     }
 
-    /// Walks to the end of the log and makes sure that it is one.
+    /// Walks to the end of the log and makes sure that it is one: group `certain` was durable.
     pub(super) fn run<D: Disk>(
-        &mut self,
+        mut self,
         disk: &mut D,
+        certain: u64,
         visit: &mut impl FnMut(&Found<'_>),
     ) -> Result<Tail, OpenError> {
         if self.files.is_empty() {
-            if self.found_before > 0 {
+            if certain > 0 {
                 return Err(OpenError::Damaged { at: LogPos(0), what: "all segments are gone" });
             }
-            return Ok(Tail { end: None, sequence: 0, watermark: self.watermark });
+            let (sequence, watermark, segments) = (0, self.watermark, Vec::new());
+            return Ok(Tail { end: None, sequence, watermark, segments });
         }
         while let Some(group) = self.next(disk)? {
             for found in group.entries() {
@@ -82,8 +122,8 @@ impl<'a> Scan<'a> {
             }
         }
         let end = self.end;
-        if self.sequence < self.found_before {
-            let what = "a group is missing that was found when the log was last opened";
+        if self.sequence < certain {
+            let what = "a group is missing that was durable by the superblock";
             return Err(OpenError::Damaged { at: end, what });
         }
         if self.proof(disk, &mut Gap::default())?.is_some() {
@@ -91,7 +131,13 @@ impl<'a> Scan<'a> {
             return Err(OpenError::Damaged { at: end, what });
         }
         self.reader.finish(disk);
-        Ok(Tail { end: Some(end), sequence: self.sequence, watermark: self.watermark })
+        let (sequence, watermark) = (self.sequence, self.watermark);
+        Ok(Tail { end: Some(end), sequence, watermark, segments: self.segments })
+    }
+
+    /// The segments that were walked through.
+    pub(super) fn segments(&self) -> &[Groups] {
+        &self.segments
     }
 
     /// End of the last group.
@@ -142,6 +188,13 @@ impl<'a> Scan<'a> {
         self.epoch = header.epoch;
         self.watermark = self.watermark.max(header.watermark);
         self.end = group.end();
+        let number = self.geometry.number(header.position);
+        match self.segments.last_mut().filter(|groups| groups.number == number) {
+            Some(groups) => groups.last = header.sequence,
+            None => {
+                self.segments.push(Groups { number, first: header.sequence, last: header.sequence })
+            }
+        }
     }
 
     /// The group at `pos` if it is the next one by its header, whatever its entries are.

@@ -4,30 +4,24 @@ use super::*;
 use crate::batch::{BatchRef, NewRecord, append_single};
 use crate::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use crate::level::AckLevel;
-use crate::limits::PREFILL_STEP_BYTES;
 use crate::log::entry_format::{ENTRY_HEADER_BYTES, Kind};
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::position::Handle;
-use crate::log::writer::{Append, AppendError, Appended, Flush};
+use crate::log::writer::{Append, AppendError, Appended};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 const SEGMENT: FileName = FileName::Segment(0);
 
 fn options(segment_bytes: u64) -> OpenOptions {
-    let writer = WriterOptions {
-        groups_inflight_max: 2,
-        flush: Flush::Dsync,
-        prefill_step_bytes: PREFILL_STEP_BYTES,
-        tail_continuation: true,
-        flush_deadline_ms: 2000,
-    };
+    let writer = WriterOptions::default();
     OpenOptions { shard: 0, node: [3; 16], segment_bytes, writer, retention: Retention::default() }
 }
 
 /// The log and the offsets of what was found in it.
 fn open_found(disk: &mut SimDisk, segment_bytes: u64) -> Result<(Log, Vec<u64>), OpenError> {
     let mut found = Vec::new();
-    let log = open(disk, &options(segment_bytes), |entry| found.push(entry.header.base_offset))?;
+    let opened = Opened::new(disk, &options(segment_bytes))?;
+    let (log, _) = opened.begin(disk, |entry| found.push(entry.header.base_offset))?;
     Ok((log, found))
 }
 
@@ -276,7 +270,7 @@ fn foreign_files_are_refused() {
         options(2 * SEGMENT_BYTES),
     ] {
         let mut disk = SimDisk::from_image(&image, Config::default(), 1);
-        let refused = open(&mut disk, &changed, |_| {}).unwrap_err();
+        let refused = Opened::new(&mut disk, &changed).unwrap_err();
         assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
     }
 }

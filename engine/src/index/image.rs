@@ -1,0 +1,137 @@
+//! The index of a sealed segment in memory, in the format of its file: built from spans, looked
+//! into, written out.
+//!
+//! Reads top-down: [`Builder::add`] -> [`Builder::finish`] -> [`Image::piece`].
+//! Absent: disk; whose spans they are and when (the shard's).
+
+use zerocopy::IntoBytes;
+
+use super::file_format::{Fence, Footer, Row, Sealed, SpanBlock};
+use super::queue::Span;
+use crate::io::BLOCK_BYTES;
+use crate::log::segments::Geometry;
+
+type BlockBytes = Box<[u8; BLOCK_BYTES as usize]>;
+
+/// An index that grows: queue by queue in order of ids, span by span in order of offsets.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    geometry: Geometry,
+    number: u64,
+    blocks: Vec<BlockBytes>,
+    open: SpanBlock,
+    spans: u32,
+    fences: Vec<Fence>,
+    rows: Vec<Row>,
+}
+
+impl Builder {
+    /// Of segment `number`.
+    pub(crate) fn new(geometry: Geometry, number: u64) -> Self {
+        Self {
+            geometry,
+            number,
+            blocks: Vec::new(),
+            open: SpanBlock::new(),
+            spans: 0,
+            fences: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds the next span of `queue`, which ends before offset `end_offset`.
+    pub(crate) fn add(&mut self, queue: u32, span: &Span, end_offset: u64) {
+        if self.open.is_empty() {
+            self.fences.push(Fence::of(span));
+        }
+        // A block that is full was closed at once: there is room.
+        self.open.push(span, &self.geometry);
+        match self.rows.last_mut().filter(|row| row.queue == queue) {
+            Some(row) => {
+                row.spans += 1;
+                row.end_offset = end_offset;
+                row.batch_bytes += u64::from(span.batch_bytes);
+                row.newest_ms = span.store_timestamp_ms;
+            }
+            None => self.rows.push(Row {
+                queue,
+                first: self.spans,
+                spans: 1,
+                base_offset: span.base_offset,
+                end_offset,
+                batch_bytes: span.batch_bytes.into(),
+                newest_ms: span.store_timestamp_ms,
+            }),
+        }
+        self.spans += 1;
+        if self.open.is_full() {
+            self.close_block();
+        }
+    }
+
+    fn close_block(&mut self) {
+        let block = std::mem::replace(&mut self.open, SpanBlock::new());
+        self.blocks.push(block.finish(self.number, self.blocks.len() as u32));
+    }
+
+    /// The index of a segment of which `sealed` holds.
+    pub(crate) fn finish(mut self, sealed: Sealed) -> (Image, Vec<Fence>, Vec<Row>) {
+        if !self.open.is_empty() {
+            self.close_block();
+        }
+        let Self { geometry, number, blocks, fences, rows, .. } = self;
+        let mut directory = fences.as_bytes().to_vec();
+        rows.iter().for_each(|row| directory.extend(row.encode()));
+        let footer = Footer {
+            number,
+            sealed,
+            blocks: blocks.len() as u32,
+            queues: rows.len() as u32,
+            directory: crc32c::crc32c(&directory),
+        };
+        directory.resize(directory.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+        let footer_block = Box::new(footer.encode(&geometry));
+        (Image { footer, blocks, directory, footer_block }, fences, rows)
+    }
+}
+
+/// A whole index file.
+#[derive(Debug)]
+pub(crate) struct Image {
+    footer: Footer,
+    blocks: Vec<BlockBytes>,
+    /// Fences and rows, padded to a block.
+    directory: Vec<u8>,
+    footer_block: BlockBytes,
+}
+
+impl Image {
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    /// One block of spans.
+    pub(crate) fn block(&self, block: u32) -> Option<&[u8]> {
+        self.blocks.get(block as usize).map(|block| &block[..])
+    }
+
+    /// Length of the file without the footer, in bytes.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.footer.file_bytes() - u64::from(BLOCK_BYTES)
+    }
+
+    /// Shows the bytes at `offset` of the body, at most `len`, block by block.
+    pub(crate) fn body(&self, offset: u64, len: u32, mut visit: impl FnMut(&[u8])) {
+        let size = BLOCK_BYTES as usize;
+        let first = (offset / u64::from(BLOCK_BYTES)) as usize;
+        let directory = self.directory.chunks(size);
+        let all = self.blocks.iter().map(|block| &block[..]).skip(first);
+        let rest = directory.skip(first.saturating_sub(self.blocks.len()));
+        all.chain(rest).take(len as usize / size).for_each(&mut visit);
+    }
+
+    /// The last block.
+    pub(crate) fn footer_block(&self) -> &[u8] {
+        &self.footer_block[..]
+    }
+}
