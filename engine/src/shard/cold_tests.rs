@@ -41,9 +41,9 @@ fn send(shard: &mut Shard<SimEnv>, byte: u8, effects: &mut Vec<Effect>) {
     turn(shard, effects);
 }
 
-/// 1. Two groups are on their way 2. power fails, the second is on the device, the first is not:
-/// the log ends before both 3. the next life puts others in their places, and the second is on its
-/// way when somebody reads. What is there on the device is whole, and at the right offset.
+/// Story: 1. Two groups are on their way 2. power fails, the second is on the device, the first is
+/// not: the log ends before both 3. the next life puts others in their places, and the second is on
+/// its way when somebody reads. What is there on the device is whole, and at the right offset.
 #[test]
 fn what_is_on_its_way_is_not_read_from_the_device() {
     let mut shard = open(None);

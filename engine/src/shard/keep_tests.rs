@@ -148,9 +148,9 @@ fn a_start_is_in_force_when_it_is_durable() {
     assert_eq!(range(&again, QUEUE).start_offset, 15);
 }
 
-/// 1. The last entry of a segment moves a start 2. a checkpoint is written in the next segment while
-/// that entry is on its way 3. both become durable, and the start is told 4. a restart reads from
-/// the checkpoint's segment on, and never meets the entry.
+/// Story: 1. The last entry of a segment moves a start 2. a checkpoint is written in the next
+/// segment while that entry is on its way 3. both become durable, and the start is told 4. a
+/// restart reads from the checkpoint's segment on, and never meets the entry.
 #[test]
 fn a_checkpoint_knows_of_starts_on_their_way() {
     let mut shard = shard(9);

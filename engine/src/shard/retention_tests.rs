@@ -179,9 +179,9 @@ fn a_segment_that_is_being_read_stays() {
     assert!(shard.oldest_segment() > 0, "and then it went");
 }
 
-/// 1. A checkpoint is durable, and the superblock does not name it yet 2. were the segment before it
-/// to go now, it could go in the very turn that learns that its last records are durable, before
-/// consumers are shown them.
+/// Story: 1. A checkpoint is durable, and the superblock does not name it yet 2. were the segment
+/// before it to go now, it could go in the very turn that learns that its last records are durable,
+/// before consumers are shown them.
 #[test]
 fn a_segment_stays_until_the_superblock_names_a_checkpoint() {
     let mut shard = open(SimEnv::new(Config::default(), 8), keep_bytes(SEGMENT_BYTES));

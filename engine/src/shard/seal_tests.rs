@@ -24,9 +24,9 @@ fn write(shard: &mut Shard<SimEnv>, value: &[u8], effects: &mut Vec<Effect>) {
     panic!("not taken: {effects:?}");
 }
 
-/// 1. All of a segment is written, and has left the window, but its end is not durable 2. were its
-/// index made and used now, the queue would forget what consumers have not been shown, and show
-/// what comes next too early.
+/// Story: 1. All of a segment is written, and has left the window, but its end is not durable 2.
+/// were its index made and used now, the queue would forget what consumers have not been shown, and
+/// show what comes next too early.
 #[test]
 fn what_is_not_durable_is_not_sealed() {
     let (sync, durable) = (Span::micros(900_000, 900_000), Span::micros(100, 100));
