@@ -114,12 +114,6 @@ impl Segments {
         self.current
     }
 
-    /// Whether the next segment is in place.
-    #[must_use]
-    pub fn has_successor(&self) -> bool {
-        self.successor.in_place().is_some()
-    }
-
     /// How many segments there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -184,6 +178,12 @@ impl Segments {
     /// writes.
     pub fn halt(&mut self) {
         self.halted = true;
+    }
+
+    /// Whether the log can go on behind the current segment.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.successor.in_place().is_some()
     }
 
     /// Moves on to the successor; `false` while it is not in place. From then on it is prepared

@@ -12,9 +12,13 @@
 
 mod age_clock;
 mod alter;
+#[cfg(test)]
+mod alter_tests;
 mod checkpoint;
 pub(crate) mod checkpoint_format;
 mod cold;
+#[cfg(test)]
+mod cold_tests;
 mod complete;
 mod counters;
 mod fetch;
@@ -44,6 +48,8 @@ mod room;
 #[cfg(test)]
 mod room_tests;
 mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod seek;
 pub mod sequences;
 #[cfg(test)]

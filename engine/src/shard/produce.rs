@@ -50,8 +50,7 @@ impl<E: Env> Shard<E> {
         if self.stopping {
             return Err(ProduceError::Stopping);
         }
-        let short = self.room.is_short() && !self.log.leaves_reserve(request.batch.len() as u64);
-        if kind == Kind::Data && self.room.refuses(short) {
+        if kind == Kind::Data && self.room.refuses() {
             return Err(ProduceError::Append(AppendError::DiskFull { errno: ENOSPC }));
         }
         let queue = self.queues.get_mut(request.queue).ok_or(ProduceError::UnknownQueue)?;
@@ -89,6 +88,7 @@ impl<E: Env> Shard<E> {
             rest: batch.after_stamp(),
             ack: request.ack,
             flush: request.ack.max(queue.visibility),
+            kept_back: false,
         };
         let appended = self
             .log

@@ -5,8 +5,6 @@
 //! What fills the device may be somebody else's: the segments go all the same, one at each look (in
 //! every shard), until the device is below the mark or only the current segment is left. So a shard
 //! that writes loses as fast as it grows, and one that does not loses a segment a second.
-//! A segment goes only when a checkpoint stands behind it: near the end of the room the last quarter
-//! of the current segment is kept for one.
 //! Crash story: none of its own; a segment goes as every other does (`retention`).
 //!
 //! Absent: whose bytes they are; room for other files than segments.
@@ -56,12 +54,10 @@ impl Room {
         self.above
     }
 
-    /// Whether a producer is to be refused, `short` or not of what a checkpoint needs; he is
-    /// counted.
-    pub(super) fn refuses(&mut self, short: bool) -> bool {
-        let refuses = self.full || short;
-        self.refused += u64::from(refuses);
-        refuses
+    /// Whether a producer is to be refused; he is counted.
+    pub(super) fn refuses(&mut self) -> bool {
+        self.refused += u64::from(self.full);
+        self.full
     }
 
     /// How full the device was at the last look, in percent, and how many producers were refused.
