@@ -167,7 +167,7 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
         if self.geometry.number(start) != number {
             let segment_end = LogPos((number + 1) * self.geometry.segment_bytes);
             let range = (next_block(end), segment_end);
-            self.scan.survey(self.disk, range, &mut rest, |_| Ok(false))?;
+            self.scan.survey(self.disk, range, Some(&mut rest), |_| Ok(false))?;
         }
         let sequence = next.sequence.saturating_sub(1);
         let goes_on = next.epoch == self.epoch;
@@ -210,7 +210,10 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
     /// The next group is not intact: the end of the log, or damage?
     fn broken_off(&mut self) -> Result<Step, OpenError> {
         let mut gap = Gap::default();
-        let later = self.scan.proof(self.disk, &mut gap)?.map(|later| later.sequence);
+        let later = self
+            .scan
+            .proof(self.disk, Some(&mut gap), LogPos(u64::MAX))?
+            .map(|later| later.sequence);
         let found = Some(self.found_before).filter(|found| self.scan.sequence() < *found);
         let proof = match (later, found) {
             (Some(sequence), _) => Proof::Later { sequence },

@@ -1,5 +1,6 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
+use engine::io::FileName;
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
 use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
@@ -141,6 +142,9 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
         checks::audit::clean(&images, setup.segment_bytes)
             .map_err(|what| format!("after life {life}: {what}"))?;
+        if random.below(3) == 0 {
+            images.iter_mut().for_each(|image| harm_indexes(image, &mut random));
+        }
         machines = Machines::start(&images, setup.config, random.draw());
     }
     images = machines.images(|_| CrashPolicy::LoseAll);
@@ -161,6 +165,22 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     audit
         .and_then(|()| checks::after_restart(&history, &survey))
         .map_err(|what| format!("after a stop: {what}"))
+}
+
+/// Indexes are derived: whatever happens to their files, nobody may notice.
+fn harm_indexes(image: &mut CrashImage, random: &mut Random) {
+    let names = image.names().into_iter().filter(|name| matches!(name, FileName::Index(_)));
+    for name in names.collect::<Vec<_>>() {
+        let len = image.len(name).unwrap_or(0);
+        match random.below(6) {
+            0 => image.remove(name),
+            1 => image.create(name, 4096 * random.below(3)),
+            // The first block holds spans, the last is the footer.
+            2 if len > 0 => image.flip_bit(name, random.below(len.min(4096)), 3),
+            3 | 4 if len > 0 => image.flip_bit(name, random.below(len), 5),
+            _ => {}
+        }
+    }
 }
 
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {
