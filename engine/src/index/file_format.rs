@@ -36,7 +36,7 @@
 //!         32   16 node           id of the data directory
 //!         48    8 first_sequence of the segment's groups
 //!         56    8 last_sequence
-//!         64    8 newest_ms      store time of its last group
+//!         64    8 newest_ms      nothing in it was stored later
 //!         72    4 blocks         of spans
 //!         76    4 queues
 //!         80    4 directory      crc32c of fences and queues
@@ -44,6 +44,8 @@
 //! ```
 //!
 //! The footer is written last, when everything before it is durable.
+//! A reader takes nothing that a segment of this length cannot hold, and no spans outside of it: so
+//! whatever a file says, it asks for no more memory than its segment is long.
 
 use std::mem::{offset_of, size_of};
 
@@ -52,6 +54,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::queue::Span;
 use crate::io::BLOCK_BYTES;
+use crate::log::entry_format::ENTRY_HEADER_BYTES;
 use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 
@@ -67,6 +70,8 @@ pub(crate) const ROW_BYTES: usize = size_of::<RawRow>();
 const MAGIC: [u8; 4] = *b"UIX1";
 const VERSION: u32 = 1;
 const ALONE: u32 = 1 << 31;
+/// An entry is never shorter, nor is a span.
+const SPAN_BYTES_MIN: u64 = ENTRY_HEADER_BYTES as u64;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -124,7 +129,9 @@ const _: () = assert!(size_of::<RawFooter>() == 84 && offset_of!(RawFooter, bloc
 const _: () = assert!(SPANS_PER_BLOCK == 145);
 
 /// The first span of a block.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
 pub(crate) struct Fence {
     base_offset: U64,
@@ -149,22 +156,22 @@ impl Fence {
 }
 
 /// What one queue has in the segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
     /// Queue id.
-    pub(crate) queue: u32,
+    pub queue: u32,
     /// Its first span, counted over all blocks.
-    pub(crate) first: u32,
+    pub first: u32,
     /// How many it has.
-    pub(crate) spans: u32,
+    pub spans: u32,
     /// Its first offset in the segment.
-    pub(crate) base_offset: u64,
+    pub base_offset: u64,
     /// The offset behind its last record there.
-    pub(crate) end_offset: u64,
+    pub end_offset: u64,
     /// Bytes of its batches.
-    pub(crate) batch_bytes: u64,
+    pub batch_bytes: u64,
     /// Store time of its last span, in milliseconds since the Unix epoch.
-    pub(crate) newest_ms: u64,
+    pub newest_ms: u64,
 }
 
 impl Row {
@@ -197,12 +204,13 @@ impl Row {
 
 /// What an index says of its segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    /// Sequence numbers of the segment's first and last group.
-    pub(crate) first_sequence: u64,
-    pub(crate) last_sequence: u64,
-    /// Store time of the last group, in milliseconds since the Unix epoch.
-    pub(crate) newest_ms: u64,
+pub struct Sealed {
+    /// Sequence number of the segment's first group ...
+    pub first_sequence: u64,
+    /// ... and of its last.
+    pub last_sequence: u64,
+    /// Nothing in it was stored later, in milliseconds since the Unix epoch.
+    pub newest_ms: u64,
 }
 
 /// The last block of an index file.
@@ -265,7 +273,15 @@ impl Footer {
             queues: raw.queues.get(),
             directory: raw.directory.get(),
         };
-        (intact && ours && footer.file_bytes() == len).then_some(footer)
+        (intact && ours && footer.is_possible(geometry) && footer.file_bytes() == len)
+            .then_some(footer)
+    }
+
+    /// Whether a segment can hold so many spans and queues.
+    fn is_possible(&self, geometry: &Geometry) -> bool {
+        let spans_max = geometry.segment_bytes / SPAN_BYTES_MIN;
+        let full_blocks = u64::from(self.blocks.saturating_sub(1));
+        full_blocks * u64::from(SPANS_PER_BLOCK) <= spans_max && u64::from(self.queues) <= spans_max
     }
 
     /// Bytes of fences and rows.
@@ -284,7 +300,7 @@ impl Footer {
         self.directory_offset() + directory + u64::from(BLOCK_BYTES)
     }
 
-    /// Reads fences and rows; `None` when they are not what was written.
+    /// Reads fences and rows; `None` when they are not what was written, or cannot be true.
     pub(crate) fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
         let bytes = bytes.get(..usize::try_from(self.directory_bytes()).ok()?)?;
         if crc32c::crc32c(bytes) != self.directory {
@@ -293,7 +309,25 @@ impl Footer {
         let (fences, rows) = bytes.split_at_checked(self.blocks as usize * FENCE_BYTES)?;
         let fences = <[Fence]>::ref_from_bytes(fences).ok()?;
         let rows = <[RawRow]>::ref_from_bytes(rows).ok()?;
-        Some((fences.to_vec(), rows.iter().map(Row::decode).collect()))
+        if rows.iter().any(|row| row.reserved != U32::ZERO) {
+            return None;
+        }
+        let rows: Vec<Row> = rows.iter().map(Row::decode).collect();
+        self.holds(&rows).then(|| (fences.to_vec(), rows))
+    }
+
+    /// Whether the rows are in order and share out the spans of all blocks.
+    fn holds(&self, rows: &[Row]) -> bool {
+        let mut spans = 0_u64;
+        let mut before = None;
+        let fit = rows.iter().all(|row| {
+            let follows = u64::from(row.first) == spans && before < Some(row.queue);
+            spans += u64::from(row.spans);
+            before = Some(row.queue);
+            let is_range = row.base_offset < row.end_offset;
+            follows && row.spans > 0 && is_range && row.batch_bytes <= u32::MAX.into()
+        });
+        fit && spans.div_ceil(SPANS_PER_BLOCK.into()) == u64::from(self.blocks)
     }
 }
 
@@ -357,12 +391,18 @@ impl<'a> Spans<'a> {
         let bytes = bytes.get(..BLOCK)?;
         let (head, spans) = RawBlock::ref_from_prefix(bytes).ok()?;
         let intact = head.checksum.get() == checksum(bytes.get(4..)?, number, block);
-        let (spans, _) =
+        let (spans, rest) =
             <[RawSpan]>::ref_from_prefix_with_elems(spans, head.spans.get().into()).ok()?;
-        intact.then_some(Self(spans))
+        let clean = head.reserved == [0; 10] && rest.iter().all(|byte| *byte == 0);
+        (intact && clean).then_some(Self(spans))
     }
 
-    /// The spans at `range`, of segment `number`.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The spans at `range`, of segment `number`; `None` if they are not there, or one lies outside
+    /// of the segment.
     pub(crate) fn get(
         &self,
         range: std::ops::Range<usize>,
@@ -370,6 +410,16 @@ impl<'a> Spans<'a> {
         geometry: &Geometry,
     ) -> Option<impl Iterator<Item = Span> + use<'a>> {
         let start = number * geometry.segment_bytes;
+        let spans = self.0.get(range)?;
+        let lies_inside = |raw: &RawSpan| {
+            let (offset, len) = (u64::from(raw.offset.get()), u64::from(raw.length.get() & !ALONE));
+            offset >= u64::from(BLOCK_BYTES)
+                && len >= SPAN_BYTES_MIN
+                && offset + len <= geometry.segment_bytes
+        };
+        if !spans.iter().all(lies_inside) {
+            return None;
+        }
         let span = move |raw: &RawSpan| Span {
             base_offset: raw.base_offset.get(),
             pos: LogPos(start + u64::from(raw.offset.get())),
@@ -378,117 +428,9 @@ impl<'a> Spans<'a> {
             batch_bytes: raw.batch_bytes.get(),
             alone: raw.length.get() & ALONE != 0,
         };
-        Some(self.0.get(range)?.iter().map(span))
+        Some(spans.iter().map(span))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GEOMETRY: Geometry =
-        Geometry { segment_bytes: 1 << 20, shard: 2, node: [7; 16], epoch: 9 };
-
-    fn span(base_offset: u64) -> Span {
-        Span {
-            base_offset,
-            pos: LogPos((3 << 20) + 4096 + base_offset),
-            store_timestamp_ms: 0x0102_0304_0506,
-            len: 200,
-            batch_bytes: 100,
-            alone: base_offset.is_multiple_of(2),
-        }
-    }
-
-    #[test]
-    fn a_block_in_golden_bytes() {
-        let mut block = SpanBlock::new();
-        assert!(block.push(&span(10), &GEOMETRY));
-        assert!(block.push(&span(11), &GEOMETRY));
-        let bytes = block.finish(3, 0);
-        let mut golden = vec![0, 2];
-        golden.extend([0; 10]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1, 2, 3, 4, 5, 6]);
-        golden.extend([0, 0, 16, 10, 0x80, 0, 0, 200, 0, 0, 0, 100]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 1, 2, 3, 4, 5, 6]);
-        golden.extend([0, 0, 16, 11, 0, 0, 0, 200, 0, 0, 0, 100]);
-        assert_eq!(&bytes[4..4 + golden.len()], &golden);
-        assert!(bytes[4 + golden.len()..].iter().all(|byte| *byte == 0));
-        let spans = Spans::decode(&bytes[..], 3, 0).unwrap();
-        assert_eq!(spans.0.len(), 2);
-        let all: Vec<Span> = spans.get(0..2, 3, &GEOMETRY).unwrap().collect();
-        assert_eq!(all, [span(10), span(11)]);
-        assert!(spans.get(1..3, 3, &GEOMETRY).is_none());
-        assert!(Spans::decode(&bytes[..], 4, 0).is_none(), "another segment's");
-        assert!(Spans::decode(&bytes[..], 3, 1).is_none(), "another block's");
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << (at % 8);
-            assert!(Spans::decode(&damaged[..], 3, 0).is_none(), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn a_block_holds_145_spans() {
-        let mut block = SpanBlock::new();
-        for at in 0..u64::from(SPANS_PER_BLOCK) {
-            assert!(!block.is_full());
-            assert!(block.push(&span(at), &GEOMETRY));
-        }
-        assert!(block.is_full());
-        assert!(!block.push(&span(145), &GEOMETRY));
-    }
-
-    #[test]
-    fn directory_and_footer_in_golden_bytes() {
-        let row = Row {
-            queue: 1,
-            first: 2,
-            spans: 3,
-            base_offset: 4,
-            end_offset: 5,
-            batch_bytes: 6,
-            newest_ms: 7,
-        };
-        let mut directory = Fence::of(&span(258)).as_bytes().to_vec();
-        directory.extend(row.encode());
-        let mut golden = vec![0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 1, 2, 3, 4, 5, 6];
-        golden.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0]);
-        for field in 4..8 {
-            golden.extend([0, 0, 0, 0, 0, 0, 0, field]);
-        }
-        assert_eq!(directory, golden);
-        let sealed = Sealed { first_sequence: 10, last_sequence: 20, newest_ms: 30 };
-        let crc = crc32c::crc32c(&directory);
-        let footer = Footer { number: 3, sealed, blocks: 1, queues: 1, directory: crc };
-        let (fences, rows) = footer.directory(&directory).unwrap();
-        assert_eq!((fences.len(), fences[0].base_offset()), (1, 258));
-        assert_eq!((fences[0].store_ms(), rows), (0x0102_0304_0506, vec![row]));
-        let bytes = footer.encode(&GEOMETRY);
-        let mut golden =
-            vec![0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 16, 0, 0];
-        golden.extend([7; 16]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 30]);
-        golden.extend([0, 0, 0, 1, 0, 0, 0, 1]);
-        golden.extend(crc.to_be_bytes());
-        assert_eq!(&bytes[..4], b"UIX1");
-        assert_eq!(&bytes[8..84], &golden);
-        assert!(bytes[84..].iter().all(|byte| *byte == 0));
-        let len = 3 * 4096;
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 3, len), Some(footer));
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 4, len), None);
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 3, len + 4096), None);
-        let elsewhere = Geometry { node: [8; 16], ..GEOMETRY };
-        assert_eq!(Footer::decode(&bytes, &elsewhere, 3, len), None);
-        for at in 0..bytes.len() {
-            let mut damaged = bytes;
-            damaged[at] ^= 1 << (at % 8);
-            assert_eq!(Footer::decode(&damaged, &GEOMETRY, 3, len), None, "byte {at}");
-        }
-        for at in 0..directory.len() {
-            let mut damaged = directory.clone();
-            damaged[at] ^= 1 << (at % 8);
-            assert!(footer.directory(&damaged).is_none(), "byte {at}");
-        }
-    }
-}
+mod tests;
