@@ -487,7 +487,15 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-orderly-stop-leaves-no-word",
-        edits: &[(WRITER, "        if self.closing && self.is_durable() {", "        if false {")],
+        edits: &[
+            (WRITER, "        if self.closing && self.is_durable() {", "        if false {"),
+            // Nor does it wait for it.
+            (WRITER, "let settled = recorded || !self.closing", "let settled = true || recorded || !self.closing"),
+        ],
+    },
+    Mutant {
+        name: "a-cold-read-goes-beyond-what-is-written",
+        edits: &[("src/shard/cold.rs", "if span_end > written_end {", "if false {")],
     },
     Mutant {
         name: "offsets-of-deleted-topics-stay",

@@ -88,6 +88,7 @@ impl QueueIndex {
     /// of their batches.
     pub fn drop_below(&mut self, pos: LogPos) -> u64 {
         let gone = self.spans.partition_point(|span| span.pos < pos);
+        debug_assert!(gone <= self.visible, "consumers have seen what goes");
         self.visible = self.visible.saturating_sub(gone);
         let bytes = self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum();
         if self.spans.capacity() > 4 * self.spans.len() {
@@ -132,10 +133,12 @@ impl QueueIndex {
         })
     }
 
-    /// Forgets the pieces before `offset`, which is where one ends; returns the bytes of their
+    /// Forgets the pieces before `offset`, which is where one ends, and which consumers have been
+    /// able to see; returns the bytes of their
     /// batches.
     pub fn drop_before(&mut self, offset: u64) -> u64 {
         let gone = self.spans.partition_point(|span| span.base_offset < offset);
+        debug_assert!(gone <= self.visible, "consumers have seen what goes");
         self.visible = self.visible.saturating_sub(gone);
         self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
     }

@@ -173,14 +173,20 @@ impl<E: Env> Shard<E> {
     }
 
     /// The spans to read together: within one segment, up to the limit (one span always).
+    /// Only what is written: where a write is on its way the device may still hold entries of a
+    /// life that lost them, whole ones, and even at the same offsets.
     fn stretch(&self, all: impl Iterator<Item = Span>, fetch: &Fetch) -> Option<Stretch> {
         let geometry = *self.log.segments().geometry();
+        let (_, written_end, _) = self.log.ends();
         let align = u64::from(BLOCK_BYTES);
         let wanted = fetch.bytes_max.min(COLD_READ_BYTES_MAX);
         let mut spans = Vec::new();
         let (mut start, mut end) = (LogPos(0), LogPos(0));
         for span in all {
             let span_end = span.pos.plus(u64::from(span.len));
+            if span_end > written_end {
+                break;
+            }
             if spans.is_empty() {
                 start = LogPos(span.pos.0 - span.pos.0 % align);
             } else if geometry.number(span.pos) != geometry.number(start)

@@ -148,6 +148,33 @@ fn a_start_is_in_force_when_it_is_durable() {
     assert_eq!(range(&again, QUEUE).start_offset, 15);
 }
 
+/// Story: 1. The last entry of a segment moves a start 2. a checkpoint is written in the next
+/// segment while that entry is on its way 3. both become durable, and the start is told 4. a
+/// restart reads from the checkpoint's segment on, and never meets the entry.
+#[test]
+fn a_checkpoint_knows_of_starts_on_their_way() {
+    let mut shard = shard(9);
+    let mut effects = Vec::new();
+    fill(&mut shard, 12, &mut effects);
+    keep(&mut shard, &[QUEUE], None, Some(100_000));
+    shard.env.advance(SECOND);
+    turn(&mut shard, &mut effects);
+    // No second look: it would move the start again.
+    keep(&mut shard, &[QUEUE], None, None);
+    assert_eq!(shard.log.segments().current(), 0, "twelve fill a segment, nearly");
+    produce(&mut shard, 12, AckLevel::Durable, &[0x5A; 20_000], &mut effects);
+    assert_eq!(shard.log.segments().current(), 1);
+    let now = shard.env.now();
+    shard.checkpoint(&[], (1, 2), now);
+    turn(&mut shard, &mut effects);
+    assert!(!shard.checkpoints.has_more(), "all of it is in the log");
+    assert_eq!(range(&shard, QUEUE).start_offset, 0, "and the start is still on its way");
+    rest(&mut shard, &mut effects);
+    assert_eq!((range(&shard, QUEUE).start_offset, shard.counters().checkpoints), (7, 1));
+    let again = restarted(&mut shard, Config::default());
+    assert_eq!(range(&again, QUEUE), range(&shard, QUEUE));
+}
+
 #[test]
 fn readers_below_the_new_start_are_told() {
     let mut shard = shard(5);

@@ -15,6 +15,8 @@ mod alter;
 mod checkpoint;
 pub(crate) mod checkpoint_format;
 mod cold;
+#[cfg(test)]
+mod cold_tests;
 mod complete;
 mod counters;
 mod fetch;
@@ -43,6 +45,8 @@ mod room;
 #[cfg(test)]
 mod room_tests;
 mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod seek;
 pub mod sequences;
 #[cfg(test)]

@@ -179,6 +179,33 @@ fn a_segment_that_is_being_read_stays() {
     assert!(shard.oldest_segment() > 0, "and then it went");
 }
 
+/// Story: 1. A checkpoint is durable, and the superblock does not name it yet 2. were the segment
+/// before it to go now, it could go in the very turn that learns that its last records are durable,
+/// before consumers are shown them.
+#[test]
+fn a_segment_stays_until_the_superblock_names_a_checkpoint() {
+    let mut shard = open(SimEnv::new(Config::default(), 8), keep_bytes(SEGMENT_BYTES));
+    let mut effects = Vec::new();
+    let mut waited = 0;
+    for n in 0..40 {
+        produce(&mut shard, n, AckLevel::Durable, &[0x5A; 20_000], &mut effects);
+        for _ in 0..40 {
+            if shard.wants_checkpoint() {
+                let now = shard.env.now();
+                shard.checkpoint(&[], (1, 2), now);
+            }
+            turn(&mut shard, &mut effects);
+            let oldest = LogPos(shard.oldest_segment() * SEGMENT_BYTES);
+            let named = shard.log.recorded().map_or(LogPos(0), |recorded| recorded.begin);
+            assert!(named >= oldest, "{oldest:?} is the beginning, {named:?} is named");
+            waited += u64::from(shard.checkpoints.is_running() && !shard.checkpoints.has_more());
+            shard.env.advance(100_000);
+        }
+    }
+    assert!(shard.oldest_segment() >= 2 && waited > 2, "{waited}");
+    assert_eq!(acks(&effects).len(), 40);
+}
+
 #[test]
 fn a_log_without_its_beginning_is_refused() {
     let mut shard = open(SimEnv::new(Config::default(), 5), Retention::default());

@@ -366,3 +366,31 @@ fn a_write_that_went_astray_is_found() {
     };
     assert_eq!(handle.pos().0, from.start);
 }
+
+/// Nobody asked for `durable`, so no group was cut when another was known to be durable: only the
+/// word that an orderly stop leaves vouches for them.
+#[test]
+fn after_an_orderly_stop_nothing_is_a_torn_tail() {
+    let mut machines = start(&CrashImage::default());
+    let mut node = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3)).unwrap();
+    let mut history = History::default();
+    node.create_topic(&mut history, "topic", 1, AckLevel::Written);
+    assert!(node.settle(&mut history));
+    for step in 0..6 {
+        node.produce(&mut history, (1, 0), AckLevel::Written, (1, 300 + step * 301));
+        assert!(node.settle(&mut history));
+    }
+    assert!(node.stop(&mut history));
+    let image = machines.images(|_| CrashPolicy::LoseAll).remove(0);
+    let places = places(&image);
+    let groups = places.groups.iter().map(|(_, group)| group.start + 5);
+    let entries = places
+        .entries
+        .iter()
+        .flat_map(|(_, entry)| [entry.start + 10, (entry.start + entry.end) / 2].into_iter());
+    let flips: Vec<u64> = groups.chain(entries).collect();
+    assert!(flips.len() >= 7 * 3 && !is_refused(&image));
+    for (pos, bit) in flips.into_iter().zip((0..8).cycle()) {
+        assert!(is_refused(&flip(&image, pos, bit)), "bit {bit} at {pos} cuts the log");
+    }
+}
