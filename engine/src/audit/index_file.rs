@@ -274,7 +274,7 @@ impl IndexFile {
                 left -= expected as u64;
                 let spans = Spans::decode(bytes, number, block)
                     .filter(|spans| spans.len() == expected)
-                    .and_then(|spans| spans.get(0..expected, number, &self.geometry))
+                    .and_then(|spans| spans.all(number, &self.geometry))
                     .ok_or((IndexFault::Block, offset))?;
                 for (at, span) in spans.enumerate() {
                     if at == 0 && self.fences.get(block as usize) != Some(&Fence::of(&span)) {

@@ -54,18 +54,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::queue::Span;
 use crate::io::BLOCK_BYTES;
+use crate::limits::CHUNK_BYTES;
 use crate::log::entry_format::ENTRY_HEADER_BYTES;
 use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Spans in a full block.
-pub(crate) const SPANS_PER_BLOCK: u32 =
-    ((BLOCK - size_of::<RawBlock>()) / size_of::<RawSpan>()) as u32;
+pub const SPANS_PER_BLOCK: u32 = ((BLOCK - size_of::<RawBlock>()) / size_of::<RawSpan>()) as u32;
 /// Bytes of one fence.
 pub(crate) const FENCE_BYTES: usize = size_of::<Fence>();
 /// Bytes of one queue's row.
-pub(crate) const ROW_BYTES: usize = size_of::<RawRow>();
+pub const ROW_BYTES: usize = size_of::<RawRow>();
 
 const MAGIC: [u8; 4] = *b"UIX1";
 const VERSION: u32 = 1;
@@ -133,7 +133,7 @@ const _: () = assert!(SPANS_PER_BLOCK == 145);
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 #[repr(C)]
-pub(crate) struct Fence {
+pub struct Fence {
     base_offset: U64,
     store_ms: U64,
 }
@@ -175,7 +175,9 @@ pub struct Row {
 }
 
 impl Row {
-    pub(crate) fn encode(&self) -> [u8; ROW_BYTES] {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; ROW_BYTES] {
         let raw = RawRow {
             queue: self.queue.into(),
             first: self.first.into(),
@@ -215,19 +217,23 @@ pub struct Sealed {
 
 /// The last block of an index file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Footer {
-    pub(crate) number: u64,
-    pub(crate) sealed: Sealed,
+pub struct Footer {
+    /// The segment.
+    pub number: u64,
+    /// What holds of it.
+    pub sealed: Sealed,
     /// Blocks of spans.
-    pub(crate) blocks: u32,
-    pub(crate) queues: u32,
+    pub blocks: u32,
+    /// Queues that have spans.
+    pub queues: u32,
     /// crc32c of fences and rows.
-    pub(crate) directory: u32,
+    pub directory: u32,
 }
 
 impl Footer {
     /// The whole block.
-    pub(crate) fn encode(&self, geometry: &Geometry) -> [u8; BLOCK] {
+    #[must_use]
+    pub fn encode(&self, geometry: &Geometry) -> [u8; BLOCK] {
         let raw = RawFooter {
             magic: MAGIC,
             checksum: U32::ZERO,
@@ -253,7 +259,8 @@ impl Footer {
 
     /// Reads the last block of a file of `len` bytes; `None` when it is not the intact footer of
     /// segment `number` of this log.
-    pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, number: u64, len: u64) -> Option<Self> {
+    #[must_use]
+    pub fn decode(bytes: &[u8], geometry: &Geometry, number: u64, len: u64) -> Option<Self> {
         let (raw, _) = RawFooter::ref_from_prefix(bytes.get(..BLOCK)?).ok()?;
         let intact =
             raw.magic == MAGIC && raw.checksum.get() == crc32c::crc32c(bytes.get(8..BLOCK)?);
@@ -285,23 +292,27 @@ impl Footer {
     }
 
     /// Bytes of fences and rows.
-    pub(crate) fn directory_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn directory_bytes(&self) -> u64 {
         u64::from(self.blocks) * FENCE_BYTES as u64 + u64::from(self.queues) * ROW_BYTES as u64
     }
 
     /// Where fences and rows begin.
-    pub(crate) fn directory_offset(&self) -> u64 {
+    #[must_use]
+    pub fn directory_offset(&self) -> u64 {
         u64::from(self.blocks) * u64::from(BLOCK_BYTES)
     }
 
     /// Length of the whole file.
-    pub(crate) fn file_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
         let directory = self.directory_bytes().next_multiple_of(u64::from(BLOCK_BYTES));
         self.directory_offset() + directory + u64::from(BLOCK_BYTES)
     }
 
     /// Reads fences and rows; `None` when they are not what was written, or cannot be true.
-    pub(crate) fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
+    #[must_use]
+    pub fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
         let bytes = bytes.get(..usize::try_from(self.directory_bytes()).ok()?)?;
         if crc32c::crc32c(bytes) != self.directory {
             return None;
@@ -383,11 +394,12 @@ fn checksum(bytes: &[u8], number: u64, block: u32) -> u32 {
 
 /// The spans of one block, as they were written.
 #[derive(Debug)]
-pub(crate) struct Spans<'a>(&'a [RawSpan]);
+pub struct Spans<'a>(&'a [RawSpan]);
 
 impl<'a> Spans<'a> {
     /// Reads block `block` of segment `number`; `None` when it is not what was written.
-    pub(crate) fn decode(bytes: &'a [u8], number: u64, block: u32) -> Option<Self> {
+    #[must_use]
+    pub fn decode(bytes: &'a [u8], number: u64, block: u32) -> Option<Self> {
         let bytes = bytes.get(..BLOCK)?;
         let (head, spans) = RawBlock::ref_from_prefix(bytes).ok()?;
         let intact = head.checksum.get() == checksum(bytes.get(4..)?, number, block);
@@ -397,39 +409,82 @@ impl<'a> Spans<'a> {
         (intact && clean).then_some(Self(spans))
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many.
+    #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The spans at `range`, of segment `number`; `None` if they are not there, or one lies outside
-    /// of the segment.
-    pub(crate) fn get(
+    /// The spans at `range`, of one queue in segment `number`; `None` if they are not there, do not
+    /// follow each other, or one lies outside of the segment.
+    #[must_use]
+    pub fn get(
         &self,
         range: std::ops::Range<usize>,
         number: u64,
         geometry: &Geometry,
     ) -> Option<impl Iterator<Item = Span> + use<'a>> {
-        let start = number * geometry.segment_bytes;
         let spans = self.0.get(range)?;
-        let lies_inside = |raw: &RawSpan| {
-            let (offset, len) = (u64::from(raw.offset.get()), u64::from(raw.length.get() & !ALONE));
-            offset >= u64::from(BLOCK_BYTES)
-                && len >= SPAN_BYTES_MIN
-                && offset + len <= geometry.segment_bytes
-        };
-        if !spans.iter().all(lies_inside) {
+        let in_order = spans.windows(2).all(|pair| match pair {
+            [first, second] => {
+                first.base_offset < second.base_offset
+                    && first.store_ms <= second.store_ms
+                    && first.end() <= second.offset.get().into()
+            }
+            _ => true,
+        });
+        if !in_order {
             return None;
         }
-        let span = move |raw: &RawSpan| Span {
-            base_offset: raw.base_offset.get(),
-            pos: LogPos(start + u64::from(raw.offset.get())),
-            store_timestamp_ms: raw.store_ms.get(),
-            len: raw.length.get() & !ALONE,
-            batch_bytes: raw.batch_bytes.get(),
-            alone: raw.length.get() & ALONE != 0,
-        };
-        Some(spans.iter().map(span))
+        checked(spans, number, geometry)
     }
+
+    /// The spans of all queues; `None` if one lies outside of the segment.
+    #[must_use]
+    pub fn all(
+        &self,
+        number: u64,
+        geometry: &Geometry,
+    ) -> Option<impl Iterator<Item = Span> + use<'a>> {
+        checked(self.0, number, geometry)
+    }
+}
+
+impl RawSpan {
+    /// Bytes, without what else the field says.
+    fn len(&self) -> u32 {
+        self.length.get() & !ALONE
+    }
+
+    /// Offset of its end in the segment file.
+    fn end(&self) -> u64 {
+        u64::from(self.offset.get()) + u64::from(self.len())
+    }
+}
+
+/// The spans, if they lie in their segment.
+fn checked<'a>(
+    spans: &'a [RawSpan],
+    number: u64,
+    geometry: &Geometry,
+) -> Option<impl Iterator<Item = Span> + use<'a>> {
+    let lies_inside = |raw: &RawSpan| {
+        raw.offset.get() >= BLOCK_BYTES
+            && raw.end() <= geometry.segment_bytes
+            // A span is of one group, which is built in one chunk of memory.
+            && (SPAN_BYTES_MIN..=u64::from(CHUNK_BYTES)).contains(&raw.len().into())
+    };
+    let start = number.checked_mul(geometry.segment_bytes)?;
+    let span = move |raw: &RawSpan| Span {
+        base_offset: raw.base_offset.get(),
+        pos: LogPos(start + u64::from(raw.offset.get())),
+        store_timestamp_ms: raw.store_ms.get(),
+        len: raw.len(),
+        batch_bytes: raw.batch_bytes.get(),
+        alone: raw.length.get() & ALONE != 0,
+    };
+    spans.iter().all(lies_inside).then(|| spans.iter().map(span))
 }
 
 #[cfg(test)]

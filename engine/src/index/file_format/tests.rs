@@ -29,8 +29,10 @@ fn a_block_in_golden_bytes() {
     assert!(bytes[4 + golden.len()..].iter().all(|byte| *byte == 0));
     let spans = Spans::decode(&bytes[..], 3, 0).unwrap();
     assert_eq!(spans.0.len(), 2);
-    let all: Vec<Span> = spans.get(0..2, 3, &GEOMETRY).unwrap().collect();
+    let all: Vec<Span> = spans.all(3, &GEOMETRY).unwrap().collect();
     assert_eq!(all, [span(10), span(11)]);
+    let second: Vec<Span> = spans.get(1..2, 3, &GEOMETRY).unwrap().collect();
+    assert_eq!(second, [span(11)]);
     assert!(spans.get(1..3, 3, &GEOMETRY).is_none());
     assert!(Spans::decode(&bytes[..], 4, 0).is_none(), "another segment's");
     assert!(Spans::decode(&bytes[..], 3, 1).is_none(), "another block's");
@@ -154,4 +156,24 @@ fn a_span_outside_of_its_segment_is_refused() {
     assert!(!read(&|span| span.pos = LogPos(3 << 20)), "in the segment's header");
     assert!(!read(&|span| span.len = 1 << 20), "beyond its end");
     assert!(!read(&|span| span.len = 0));
+}
+
+#[test]
+fn spans_of_a_queue_follow_each_other() {
+    let read = |change: &dyn Fn(&mut Span)| {
+        let (first, mut second) = (span(10), span(11));
+        second.pos = first.pos.plus(u64::from(first.len));
+        change(&mut second);
+        let mut block = SpanBlock::new();
+        block.push(&first, &GEOMETRY);
+        block.push(&second, &GEOMETRY);
+        let bytes = block.finish(3, 0);
+        let spans = Spans::decode(&bytes[..], 3, 0).unwrap();
+        assert!(spans.all(3, &GEOMETRY).is_some(), "of two queues they may be");
+        spans.get(0..2, 3, &GEOMETRY).is_some()
+    };
+    assert!(read(&|_| {}));
+    assert!(!read(&|span| span.base_offset = 10));
+    assert!(!read(&|span| span.pos.0 -= 8), "one lies in the other");
+    assert!(!read(&|span| span.store_timestamp_ms -= 1));
 }
