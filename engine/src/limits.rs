@@ -51,6 +51,10 @@ pub const PREFILL_STEP_BYTES: u32 = 1 << 20;
 /// Written space that must exist before a new log takes its first append.
 pub const PREFILL_FIRST_BYTES: u64 = 4 << 20;
 
+/// What a log's last segment keeps back for a checkpoint, beside twice the size of the last one: a
+/// small one is two groups of a block each, and crashes may cut some short.
+pub const CHECKPOINT_ROOM_BYTES: u64 = 16 << 10;
+
 /// Recent groups kept in memory for consumers at the tail, per shard.
 pub const WINDOW_BYTES: u64 = 16 << 20;
 /// All block memory of a shard: the window, groups in flight, cold reads, and what slow consumers

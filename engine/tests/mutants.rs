@@ -494,6 +494,22 @@ const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
+        name: "a-full-log-has-no-room-for-a-checkpoint",
+        edits: &[(WRITER, "let is_free = entry.kept_back ||", "let is_free = true || entry.kept_back ||")],
+    },
+    Mutant {
+        name: "a-start-inside-a-group-takes-all-of-it",
+        edits: &[("src/index/queue.rs", "let gone = if end > offset {", "let gone = if end > u64::MAX - 1 {")],
+    },
+    Mutant {
+        name: "a-seek-passes-over-the-group-a-queue-begins-in",
+        edits: &[(
+            "src/shard/seek.rs",
+            "                        here = Some(Span { base_offset: run.base_offset, ..span });\n",
+            "",
+        )],
+    },
+    Mutant {
         name: "a-cold-read-goes-beyond-what-is-written",
         edits: &[("src/shard/cold.rs", "if span_end > written_end {", "if false {")],
     },

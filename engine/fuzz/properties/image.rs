@@ -96,6 +96,7 @@ fn append(log: &mut Log, disk: &mut SimDisk, offset: u64, value_bytes: usize) ->
             rest: batch.after_stamp(),
             ack: AckLevel::Durable,
             flush: AckLevel::Durable,
+            kept_back: false,
         };
         match log.append(disk, disk.clock().now(), &entry) {
             Ok(appended) => return (appended.pos.0, appended.entry_bytes, bytes.len() as u64),

@@ -133,14 +133,27 @@ impl QueueIndex {
         })
     }
 
-    /// Forgets the pieces before `offset`, which is where one ends, and which consumers have been
-    /// able to see; returns the bytes of their
-    /// batches.
-    pub fn drop_before(&mut self, offset: u64) -> u64 {
-        let gone = self.spans.partition_point(|span| span.base_offset < offset);
+    /// Forgets what lies before `offset`, which consumers have been able to see, of a queue that ends
+    /// at `next_offset`; returns the bytes of those batches. Of a span that holds the offset (what
+    /// were two spans of a group can be one after a restart) they are estimated by the number of
+    /// records.
+    pub fn drop_before(&mut self, offset: u64, next_offset: u64) -> u64 {
+        let after = self.spans.partition_point(|span| span.base_offset <= offset);
+        let end = self.spans.get(after).map_or(next_offset, |span| span.base_offset);
+        let gone = if end > offset { after.saturating_sub(1) } else { after };
         debug_assert!(gone <= self.visible, "consumers have seen what goes");
         self.visible = self.visible.saturating_sub(gone);
-        self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum()
+        let mut bytes = self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum();
+        if let Some(span) = self.spans.front_mut().filter(|span| span.base_offset < offset) {
+            let (before, all) = (offset - span.base_offset, end - span.base_offset);
+            let share =
+                (u128::from(span.batch_bytes) * u128::from(before) / u128::from(all)) as u32;
+            span.base_offset = offset;
+            span.batch_bytes -= share;
+            span.alone = false;
+            bytes += u64::from(share);
+        }
+        bytes
     }
 
     /// Position of the first record that is indexed.
@@ -241,6 +254,26 @@ mod tests {
     }
 
     #[test]
+    fn a_span_that_holds_the_new_start_is_cut() {
+        let mut index = QueueIndex::default();
+        index.add(1, 0, LogPos(4096), (144, 100), 10);
+        index.add(2, 10, LogPos(8192), (144, 100), 20);
+        index.show_all();
+        assert_eq!(index.drop_before(4, 15), 40);
+        let first = index.from(4).next().unwrap();
+        assert_eq!((first.base_offset, first.pos, first.alone), (4, LogPos(4096), false));
+        assert_eq!((first.batch_bytes, first.len), (60, 144));
+        assert_eq!(index.drop_before(4, 15), 0);
+        assert_eq!(index.drop_before(12, 15), 60 + 40);
+        assert_eq!(
+            (index.first_offset(), index.len(), index.visible_offset(15)),
+            (Some(12), 1, 15)
+        );
+        assert_eq!(index.drop_before(15, 15), 60);
+        assert!(index.is_empty());
+    }
+
+    #[test]
     fn pieces_are_what_consumers_may_see() {
         let mut index = QueueIndex::default();
         for (sequence, offset) in [(1, 0), (2, 3), (3, 5)] {
@@ -252,12 +285,12 @@ mod tests {
         assert_eq!(ends, [3, 5], "the third is not visible");
         assert_eq!(index.pieces(3, 9).next().unwrap().end_offset, 5);
         assert_eq!(index.pieces(5, 9).count(), 0);
-        assert_eq!(index.drop_before(3), 60);
+        assert_eq!(index.drop_before(3, 9), 60);
         assert_eq!(index.first_pos(), Some(LogPos(8192)));
         index.show_next();
         let last = index.pieces(3, 9).last().unwrap();
         assert_eq!((last.pos, last.end_offset, last.store_timestamp_ms), (LogPos(12288), 9, 30));
-        assert_eq!(index.drop_before(9), 120);
+        assert_eq!(index.drop_before(9, 9), 120);
         assert_eq!((index.first_pos(), index.visible_offset(9)), (None, 9));
         assert!(index.add(4, 9, LogPos(16384), (104, 60), 40));
         assert!(!index.add(4, 10, LogPos(16488), (104, 60), 40));

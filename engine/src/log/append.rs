@@ -92,6 +92,8 @@ pub struct Append<'a> {
     pub ack: AckLevel,
     /// How far it has to go: at least as far as consumers of its topic wait for.
     pub flush: AckLevel,
+    /// It may use what is kept back for it: see [`Log::keep_back`](super::writer::Log::keep_back).
+    pub kept_back: bool,
 }
 
 /// Where an entry was put.

@@ -180,6 +180,12 @@ impl Segments {
         self.halted = true;
     }
 
+    /// Whether the log can go on behind the current segment.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.successor.in_place().is_some()
+    }
+
     /// Moves on to the successor; `false` while it is not in place. From then on it is prepared
     /// without pause: a batch that does not fit may come long before the segment is full.
     pub fn roll(&mut self) -> bool {

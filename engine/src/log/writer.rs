@@ -69,6 +69,8 @@ pub struct Log {
     sequence_next: u64,
     /// The last group before the current segment.
     before: u64,
+    /// What the last segment keeps back at its end.
+    kept_back_bytes: u64,
     /// Segments that were left since somebody asked.
     rolled: Vec<Groups>,
     /// End of the last entry.
@@ -119,6 +121,7 @@ impl Log {
             sealed: VecDeque::new(),
             sequence_next: sequence + 1,
             before,
+            kept_back_bytes: 0,
             rolled: Vec::new(),
             end: next_block(end),
             ends: VecDeque::new(),
@@ -224,7 +227,9 @@ impl Log {
             return Err(AppendError::TooLarge { batch_bytes, batch_bytes_max });
         }
         let entry_bytes = super::entry_format::entry_bytes(batch_bytes);
-        self.make_room(disk, now, entry.wall_ms, entry_bytes)?;
+        let is_free = entry.kept_back || self.segments.has_successor();
+        let kept_back = if is_free { 0 } else { self.kept_back_bytes };
+        self.make_room(disk, now, entry.wall_ms, (entry_bytes, kept_back))?;
         let sequence = self.sequence_next;
         let (Some(open), Some((base, block))) = (&mut self.open, self.window.last()) else {
             return Err(AppendError::Busy);
@@ -252,6 +257,13 @@ impl Log {
         Ok(Appended { pos, entry_bytes, sequence, store_timestamp_ms })
     }
 
+    /// As long as no next segment is in place, so much of the current one, but no more than a quarter,
+    /// is for entries that may use it: where the disk is full no segment goes before a checkpoint is
+    /// written, and the next one comes only when one has gone.
+    pub fn keep_back(&mut self, bytes: u64) {
+        self.kept_back_bytes = bytes.min(self.segments.geometry().segment_bytes / 4);
+    }
+
     /// Group `sequence` must get as far as `ack`, which somebody asks for only now.
     pub fn want(&mut self, sequence: u64, ack: AckLevel) {
         match self.open.as_mut().filter(|_| sequence == self.sequence_next) {
@@ -264,18 +276,19 @@ impl Log {
         }
     }
 
-    /// Sees to it that a group is open with room for `entry_bytes`.
+    /// Sees to it that a group is open with room for `entry_bytes`, and `kept_back` bytes behind
+    /// them in the segment.
     fn make_room<D: Disk>(
         &mut self,
         disk: &mut D,
         now: Nanos,
         wall_ms: u64,
-        entry_bytes: u32,
+        (entry_bytes, kept_back): (u32, u64),
     ) -> Result<(), AppendError> {
         let room = self.window.last().map_or(0, |(_, block)| block.room());
         if let Some(open) = &self.open {
             let grown = (self.end.0 - open.start.0) as u32 + entry_bytes;
-            let fits_segment = self.fits_segment(open.start, grown);
+            let fits_segment = self.fits_segment(open.start, u64::from(grown) + kept_back);
             if entry_bytes <= room && fits_segment && grown <= GROUP_BYTES_MAX {
                 return Ok(());
             }
@@ -286,7 +299,7 @@ impl Log {
             start = next_block(start);
         }
         let group_bytes = GROUP_HEADER_BYTES + entry_bytes;
-        if !self.fits_segment(start, group_bytes) {
+        if !self.fits_segment(start, u64::from(group_bytes) + kept_back) {
             start = self.roll(group_bytes)?;
         }
         self.open_group(disk, now, start, group_bytes)?;
@@ -316,7 +329,7 @@ impl Log {
         });
         if !follows {
             start = next_block(start);
-            if !self.fits_segment(start, group_bytes) {
+            if !self.fits_segment(start, group_bytes.into()) {
                 start = self.roll(group_bytes)?;
             }
             if !self.window.start_chunk(start, written, |len| disk.block(len)) {
@@ -351,10 +364,10 @@ impl Log {
             && self.commit.written() + 1 == self.sequence_next
     }
 
-    fn fits_segment(&self, start: LogPos, bytes: u32) -> bool {
+    fn fits_segment(&self, start: LogPos, bytes: u64) -> bool {
         let geometry = self.segments.geometry();
         geometry.number(start) == self.segments.current()
-            && geometry.offset(start) + u64::from(bytes) <= geometry.segment_bytes
+            && geometry.offset(start) + bytes <= geometry.segment_bytes
     }
 
     fn roll(&mut self, group_bytes: u32) -> Result<LogPos, AppendError> {
@@ -371,7 +384,7 @@ impl Log {
         }
         self.before = last;
         let start = self.segments.geometry().first_group(self.segments.current());
-        debug_assert!(self.fits_segment(start, group_bytes));
+        debug_assert!(self.fits_segment(start, group_bytes.into()));
         // Even if no group can be opened now, the log goes on in the new segment.
         self.end = start;
         Ok(start)

@@ -17,6 +17,7 @@ use super::checkpoint_format::Part;
 use crate::batch::{BatchBuilder, BatchError, BatchRef, NewRecord};
 use crate::io::{Env, Nanos};
 use crate::level::AckLevel;
+use crate::limits::CHECKPOINT_ROOM_BYTES;
 use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::superblock_format::Pointer;
@@ -57,6 +58,9 @@ pub(super) struct Checkpoints {
     found: Option<LogPos>,
     /// Bytes of the last one.
     bytes: u64,
+    /// Bytes of the last one that was found in the log, as far as it was read, and of its newest
+    /// entry.
+    found_bytes: (u64, u64),
     written: u64,
 }
 
@@ -64,6 +68,21 @@ impl Checkpoints {
     /// One that was found in the log.
     pub(super) fn found(&mut self, begin: LogPos) {
         self.found = self.found.max(Some(begin));
+    }
+
+    /// An entry of one was found in the log.
+    pub(super) fn found_entry(&mut self, bytes: u32) {
+        self.found_bytes = (self.found_bytes.0 + u64::from(bytes), bytes.into());
+    }
+
+    /// That entry is the first of a checkpoint.
+    pub(super) fn found_first(&mut self) {
+        self.found_bytes.0 = self.found_bytes.1;
+    }
+
+    /// What the next one may take in the log, with some to spare.
+    pub(super) fn room_bytes(&self) -> u64 {
+        CHECKPOINT_ROOM_BYTES + 2 * self.bytes.max(self.found_bytes.0)
     }
 
     /// Where the newest begins that was found in the log.
@@ -117,7 +136,7 @@ impl<E: Env> Shard<E> {
         let (mut begin, mut bytes) = (None, 0);
         let mut parts = first.into_iter().chain(topics).peekable();
         while parts.peek().is_some() {
-            match self.append_parts(&mut parts, AckLevel::None, now) {
+            match self.append_parts(&mut parts, (AckLevel::None, true), now) {
                 Ok(appended) => {
                     begin = begin.or(Some((appended.pos, self.log.before())));
                     bytes += u64::from(appended.entry_bytes);
@@ -156,6 +175,7 @@ impl<E: Env> Shard<E> {
                     self.checkpoints.recorded(begin);
                     self.checkpoints.bytes = bytes;
                     self.checkpoints.written += 1;
+                    self.log.keep_back(self.checkpoints.room_bytes());
                     return;
                 }
             }
@@ -211,7 +231,7 @@ impl<E: Env> Shard<E> {
         for (key, value) in &parts {
             let _ = add_record(&mut builder, key, value);
         }
-        let appended = self.append_batch(&mut builder, flush, now)?;
+        let appended = self.append_batch(&mut builder, (flush, true), now)?;
         running.queues.drain(..queues);
         running.offsets.drain(..offsets);
         running.producers.drain(..producers);
@@ -219,11 +239,12 @@ impl<E: Env> Shard<E> {
         Ok(last.then_some(appended.sequence))
     }
 
-    /// One entry with as many of the parts as it may have.
+    /// One entry with as many of the parts as it may have; how far it has to go, and whether it is
+    /// of a checkpoint.
     pub(super) fn append_parts<'a>(
         &mut self,
         parts: &mut std::iter::Peekable<impl Iterator<Item = Part<'a>>>,
-        flush: AckLevel,
+        how: (AckLevel, bool),
         now: Nanos,
     ) -> Result<Appended, AppendError> {
         let mut builder = BatchBuilder::new(self.log.batch_bytes_max());
@@ -234,13 +255,13 @@ impl<E: Env> Shard<E> {
             add_record(&mut builder, &key, &value)
                 .map_err(|_| AppendError::TooLarge { batch_bytes, batch_bytes_max })?;
         }
-        self.append_batch(&mut builder, flush, now)
+        self.append_batch(&mut builder, how, now)
     }
 
     fn append_batch(
         &mut self,
         builder: &mut BatchBuilder,
-        flush: AckLevel,
+        (flush, kept_back): (AckLevel, bool),
         now: Nanos,
     ) -> Result<Appended, AppendError> {
         let bytes = builder.finish().map_err(|_| AppendError::Busy)?;
@@ -257,6 +278,7 @@ impl<E: Env> Shard<E> {
             rest: batch.after_stamp(),
             ack: AckLevel::None,
             flush,
+            kept_back,
         };
         self.log.append(self.env.disk(), now, &entry)
     }

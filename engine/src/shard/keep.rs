@@ -237,7 +237,7 @@ impl<E: Env> Shard<E> {
         }
         let part = |(&queue, &start_offset)| Part::Start { queue, start_offset };
         let mut parts = starts.iter().map(part).peekable();
-        let Ok(appended) = self.append_parts(&mut parts, AckLevel::Durable, now) else {
+        let Ok(appended) = self.append_parts(&mut parts, (AckLevel::Durable, false), now) else {
             self.keep.looked_at_end = None;
             self.keep.next_at = now.plus(PAUSE_NANOS);
             return false;

@@ -2,11 +2,12 @@
 
 use super::produce::Produce;
 use super::retention::Retention;
-use super::retention_tests::{SEGMENT_BYTES, fill, open, rest};
+use super::retention_tests::{fill, open, rest};
 use super::tests::{QUEUE, acks, fetch, produce, settle, turn, values};
 use super::*;
 use crate::batch::{NewRecord, append_single};
 use crate::io::sim::{Config, CrashPolicy, Latency, SimEnv, Span};
+use crate::io::{DiskOp, FileName, run};
 
 const SECOND: u64 = 1_000_000_000;
 const TOPIC: u32 = 1;
@@ -251,29 +252,58 @@ fn a_clock_that_jumps_takes_nothing_along() {
     assert_eq!(range(&shard, QUEUE).start_offset, 5, "it has lasted for an hour");
 }
 
+/// A change of level in the middle of a group makes two pieces of it; to a restart it is one.
 #[test]
-fn another_level_counts_from_now_on() {
-    let mut shard = shard(8);
-    let mut effects = Vec::new();
-    let visible = |shard: &Shard<SimEnv>| range(shard, QUEUE).visible_offset;
-    produce(&mut shard, 0, AckLevel::Memory, b"v", &mut effects);
-    turn(&mut shard, &mut effects);
-    assert_eq!(visible(&shard), 0, "durable");
+fn a_start_inside_a_group_outlives_restarts() {
+    let mut shard = shard(11);
     shard.set_visibility(&[QUEUE], AckLevel::Memory);
-    assert_eq!(visible(&shard), 1, "what is in memory is seen at once");
-    produce(&mut shard, 1, AckLevel::Memory, b"v", &mut effects);
-    assert_eq!(visible(&shard), 2);
+    let mut effects = Vec::new();
+    produce(&mut shard, 0, AckLevel::Durable, &[0x5A; 20_000], &mut effects);
     shard.set_visibility(&[QUEUE], AckLevel::Durable);
-    produce(&mut shard, 2, AckLevel::Memory, b"v", &mut effects);
-    assert_eq!(visible(&shard), 2, "what was seen stays, what comes has to wait");
-    turn(&mut shard, &mut effects);
-    shard.set_visibility(&[QUEUE], AckLevel::Written);
-    produce(&mut shard, 3, AckLevel::Memory, b"v", &mut effects);
-    assert!(visible(&shard) <= 2);
-    settle(&mut shard, &mut effects);
-    assert_eq!(visible(&shard), 4);
+    produce(&mut shard, 1, AckLevel::Durable, &[0x5A; 20_000], &mut effects);
+    shard.env.advance(5_000_000);
+    rest(&mut shard, &mut effects);
+    let stored_ms = shard.log.store_ms();
+    shard.env.advance(5_000_000);
+    fill(&mut shard, 2, &mut effects);
+    keep(&mut shard, &[QUEUE], None, Some(50_000));
+    pass(&mut shard, SECOND, &mut effects);
     let held = range(&shard, QUEUE);
-    let again = restarted(&mut shard, Config::default());
-    assert_eq!(range(&again, QUEUE), held);
-    assert!(SEGMENT_BYTES > held.bytes);
+    assert_eq!((held.start_offset, held.end_offset), (1, 4));
+    let sought = |shard: &mut Shard<SimEnv>| {
+        let mut effects = Vec::new();
+        let (token, queue) = (Token(0), QUEUE);
+        shard.seek(&Seek { token, queue, timestamp_ms: stored_ms }, &mut effects);
+        rest(shard, &mut effects);
+        match effects[..] {
+            [Effect::Sought { result: Ok(Sought { batch, .. }), .. }] => batch,
+            _ => panic!("{effects:?}"),
+        }
+    };
+    let read = |shard: &mut Shard<SimEnv>| {
+        let mut effects = Vec::new();
+        shard.fetch(&fetch(1, 0), shard.env.now(), &mut effects);
+        rest(shard, &mut effects);
+        values(&effects).len()
+    };
+    let mut again = restarted(&mut shard, Config::default());
+    assert_eq!((range(&again, QUEUE).start_offset, read(&mut again)), (1, 3));
+    assert_eq!(sought(&mut again), Some((1, stored_ms)));
+    assert!(range(&again, QUEUE).bytes.abs_diff(held.bytes) < 2, "estimated");
+    // Sealed, from what a restart has made of it, and then from the index that is made again.
+    fill(&mut again, 20, &mut effects);
+    assert!(again.counters().sealed_segments > 0 && again.counters().checkpoints > 0);
+    for lost in [false, true] {
+        if lost {
+            let name = FileName::Index(0);
+            run(again.env.disk(), DiskOp::Remove { name }).unwrap();
+            run(again.env.disk(), DiskOp::SyncDir).unwrap();
+        }
+        again = restarted(&mut again, Config::default());
+        assert_eq!(
+            (range(&again, QUEUE).start_offset, sought(&mut again)),
+            (1, Some((1, stored_ms)))
+        );
+        assert!(read(&mut again) > 3);
+    }
 }

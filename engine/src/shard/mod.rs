@@ -12,6 +12,8 @@
 
 mod age_clock;
 mod alter;
+#[cfg(test)]
+mod alter_tests;
 mod checkpoint;
 pub(crate) mod checkpoint_format;
 mod cold;

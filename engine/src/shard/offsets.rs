@@ -154,6 +154,7 @@ impl<E: Env> Shard<E> {
             rest: batch.after_stamp(),
             ack: commit.ack,
             flush: commit.ack,
+            kept_back: false,
         };
         let appended = self
             .log

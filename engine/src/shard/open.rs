@@ -61,7 +61,10 @@ impl State {
                 Some(())
             }
             Kind::OffsetCommit => self.offsets.recovered(found),
-            Kind::Checkpoint => checkpoint_format::parts(found.batch, |part| self.restore(part)),
+            Kind::Checkpoint => {
+                self.checkpoints.found_entry(found.header.entry_bytes());
+                checkpoint_format::parts(found.batch, |part| self.restore(part))
+            }
         }
     }
 
@@ -77,9 +80,14 @@ impl State {
                 self.sequences.restore((queue, producer), epoch, next, &batches);
             }
             Part::Start { queue, start_offset } => self.queues.restore_start(queue, start_offset),
-            Part::Shard { forgot_producers: true } => self.sequences.note_forgotten(),
+            Part::Shard { forgot_producers } => {
+                self.checkpoints.found_first();
+                if forgot_producers {
+                    self.sequences.note_forgotten();
+                }
+            }
             Part::End { begin } => self.checkpoints.found(begin),
-            Part::Shard { .. } | Part::Topic(_) | Part::Ids { .. } => {}
+            Part::Topic(_) | Part::Ids { .. } => {}
         }
     }
 
@@ -158,7 +166,7 @@ impl<E: Env> Shard<E> {
         let geometry = *opened.geometry();
         let start = geometry.first_group(opened.sealed().end);
         state.indexes(env.disk(), &opened)?;
-        let (log, walked) = opened.begin(env.disk(), |found| {
+        let (mut log, walked) = opened.begin(env.disk(), |found| {
             if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
             }
@@ -183,6 +191,7 @@ impl<E: Env> Shard<E> {
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);
         }
+        log.keep_back(checkpoints.room_bytes());
         Ok(Self {
             env,
             log,

@@ -88,6 +88,7 @@ impl<E: Env> Shard<E> {
             rest: batch.after_stamp(),
             ack: request.ack,
             flush: request.ack.max(queue.visibility),
+            kept_back: false,
         };
         let appended = self
             .log

@@ -64,7 +64,8 @@ impl Queue {
 
     /// Lets go of what lies before the floor.
     pub(super) fn begin_at_floor(&mut self) {
-        let gone = self.runs.drop_before(self.floor) + self.index.drop_before(self.floor);
+        let sealed = self.runs.drop_before(self.floor);
+        let gone = sealed + self.index.drop_before(self.floor, self.next_offset);
         self.bytes = self.bytes.saturating_sub(gone);
         self.begin_at_index();
     }

@@ -78,12 +78,17 @@ impl<E: Env> Shard<E> {
             Some(Block::OnFile(file)) => Step::Read(place, file),
             Some(Block::Bytes(bytes)) => match place.spans(bytes, self.log.segments().geometry()) {
                 None => damaged,
-                Some(mut spans) => {
-                    let is_it = |span: &Span| {
-                        span.store_timestamp_ms >= seek.timestamp_ms
-                            && span.base_offset >= run.base_offset
-                    };
-                    let here = spans.find(is_it);
+                Some(spans) => {
+                    let mut here = None;
+                    for span in spans.filter(|s| s.store_timestamp_ms >= seek.timestamp_ms) {
+                        if span.base_offset > run.base_offset {
+                            here = here.or(Some(span));
+                            break;
+                        }
+                        // What lies before the queue's beginning has gone, and the last of it may
+                        // hold the beginning.
+                        here = Some(Span { base_offset: run.base_offset, ..span });
+                    }
                     answer(here.map(of).or(next))
                 }
             },

@@ -12,6 +12,9 @@ use crate::log::position::LogPos;
 /// A checkpoint is written when the log has grown by this many times its size.
 const GROWTH: u64 = 16;
 
+/// How often it is tried while the log has no next segment, because the disk is full.
+const FULL_PACE_NANOS: u64 = 20_000_000;
+
 impl<E: Env> Shard<E> {
     /// Whether the shard wants to write a checkpoint: [`Shard::checkpoint`] begins it.
     #[must_use]
@@ -54,8 +57,11 @@ impl<E: Env> Shard<E> {
         if self.stopping || self.log.poison().is_some() {
             return None;
         }
-        let more =
-            (self.checkpoints.has_more() || self.wants_checkpoint()).then(|| now.plus(PACE_NANOS));
+        // Where there is no room for it, it is not tried every millisecond.
+        let has_room = self.log.segments().failure().is_none();
+        let pace = if has_room { PACE_NANOS } else { FULL_PACE_NANOS };
+        let more = self.checkpoints.has_more() || self.wants_checkpoint();
+        let more = more.then(|| now.plus(pace));
         more.into_iter().chain(self.expire_at(now)).chain(self.seal_at()).min()
     }
 }

@@ -61,6 +61,7 @@ fn append(
         rest: batch.after_stamp(),
         ack: level,
         flush: level,
+        kept_back: false,
     };
     log.append(disk, disk.clock().now(), &entry)
 }
