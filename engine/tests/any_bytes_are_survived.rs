@@ -149,8 +149,11 @@ fn seeds_are_survived_and_mean_something() {
         let known = engine::log::superblock_format::Superblock::decode(&bytes).is_some()
             || engine::log::segment_format::SegmentHeader::decode(&bytes).is_some()
             || engine::log::group_format::GroupHeader::decode(&bytes).is_some()
-            || engine::log::entry_format::EntryHeader::decode(&bytes).is_some();
+            || engine::log::entry_format::EntryHeader::decode(&bytes).is_some()
+            || headers::index(&bytes) > 0;
         assert!(known);
     }
     seeds("image").iter().for_each(|bytes| image::check(bytes));
+    let derived = seeds("sealed").iter().filter(|bytes| sealed::check(bytes) > 0).count();
+    assert_eq!(derived, 5, "a block, a span, a row, a footer, a length");
 }

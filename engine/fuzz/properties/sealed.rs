@@ -176,7 +176,10 @@ fn base() -> Base {
 fn sums(image: &CrashImage) -> Vec<Sum> {
     let geometry = Geometry { segment_bytes: SEGMENT_BYTES, shard: 0, node: [3; 16], epoch: 0 };
     let mut sums = Vec::new();
-    for name in image.names() {
+    let mut names = image.names();
+    // Seeds go by this order: the superblock, indexes, the rest.
+    names.sort_by_key(|name| (!matches!(name, FileName::Superblock | FileName::Index(_)), *name));
+    for name in names {
         let len = image.len(name).expect("it is there");
         match name {
             FileName::Superblock => {
