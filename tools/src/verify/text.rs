@@ -203,8 +203,10 @@ fn verdict(text: &mut String, outcome: &Outcome) {
     } else if stored > 0 && outcome.shards.iter().any(|s| !s.report.derived.kept.is_empty()) {
         line(text, format_args!("index files of damaged segments are left as they are"));
     }
+    let is_mended = stored == 0 && !outcome.needs_repair();
     let verdict = match (outcome.damages(), outcome.unreadable()) {
         (0, false) => "clean".to_owned(),
+        (1.., false) if is_mended => "repaired".to_owned(),
         (0, true) => "not all of it can be read".to_owned(),
         (1, _) => "damaged in one place".to_owned(),
         (places, _) => format!("damaged in {} places", grouped(places)),
