@@ -16,6 +16,12 @@ pub const CHUNK_BYTES: u32 = 2 << 20;
 /// at its full rate, and a larger group would only add latency.
 pub const GROUP_BYTES_MAX: u32 = 256 << 10;
 
+/// The superblock is told how far the log is durable when it has grown by this much ...
+pub const RECORDED_EVERY_BYTES: u64 = 16 << 20;
+/// ... so that a restart need not look further than this behind the log's end for what may be
+/// missing before: farther than can be appended until the superblock knows.
+pub const SURVEY_BYTES: u64 = 4 * RECORDED_EVERY_BYTES;
+
 /// Smallest segment length in bytes; batches are limited to what fits one segment.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Default segment length in bytes.

@@ -488,7 +488,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-orderly-stop-leaves-no-word",
         edits: &[
-            (WRITER, "        if self.closing && self.is_durable() {", "        if false {"),
+            (WRITER, "if grown || (self.closing && self.is_durable()) {", "if grown {"),
             // Nor does it wait for it.
             (WRITER, "let settled = recorded || !self.closing", "let settled = true || recorded || !self.closing"),
         ],

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::broker::Broker;
 use engine::data_dir::{DataDir, DirError, FormatOptions};
@@ -19,8 +19,10 @@ use engine::limits::{
 };
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
+use engine::shard::Opening;
 use engine::shard::retention::Retention;
 use thiserror::Error;
+use tracing::info;
 
 use crate::native::{Identity, Native};
 use crate::server::{Reactor, ReactorConfig, ReactorError, ReactorHandle, Waker, bind_within};
@@ -151,5 +153,12 @@ fn open_broker(
     }
     let (node, segment_bytes) = (dir.node, dir.segment_bytes);
     let options = OpenOptions { shard: 0, node, segment_bytes, writer, retention };
-    Ok(Broker::open(envs, &options)?)
+    let began = Instant::now();
+    let mut broker = Broker::open(envs, &options)?;
+    for (number, shard) in broker.shards().iter().enumerate() {
+        let Opening { read_bytes, sealed_segments, rebuilt_indexes } = shard.opening();
+        let millis = began.elapsed().as_millis() as u64;
+        info!(shard = number, read_bytes, sealed_segments, rebuilt_indexes, millis, "log opened");
+    }
+    Ok(broker)
 }

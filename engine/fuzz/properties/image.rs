@@ -12,7 +12,7 @@ use engine::io::sim::{Config, CrashImage, CrashPolicy, SimDisk};
 use engine::io::{Disk, FileName};
 use engine::level::AckLevel;
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, Kind};
-use engine::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
+use engine::log::recover::{Found, OpenError, OpenOptions, Opened, Walked};
 use engine::log::writer::{Append, AppendError, Log, WriterOptions};
 use engine::shard::retention::Retention;
 
@@ -71,10 +71,7 @@ fn base() -> Base {
     Base { image, sums, used, segment_bytes: SEGMENT_BYTES }
 }
 
-fn open(
-    disk: &mut SimDisk,
-    visit: impl FnMut(&Found<'_>),
-) -> Result<(Log, Vec<Groups>), OpenError> {
+fn open(disk: &mut SimDisk, visit: impl FnMut(&Found<'_>)) -> Result<(Log, Walked), OpenError> {
     Opened::new(disk, &options())?.begin(disk, visit)
 }
 

@@ -72,9 +72,7 @@ impl Node {
                 return Some(effect);
             }
             let soon = end.wake_at.filter(|at| at.since(now) < SOON_NANOS);
-            let Some(at) = self.disk().next_due().into_iter().chain(soon).min() else {
-                return None;
-            };
+            let at = self.disk().next_due().into_iter().chain(soon).min()?;
             self.disk().clock().advance_to(at);
         }
         panic!("it never settles");

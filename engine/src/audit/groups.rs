@@ -190,7 +190,7 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
         if self.geometry.number(start) != number {
             let segment_end = LogPos((number + 1) * self.geometry.segment_bytes);
             let range = (next_block(end), segment_end);
-            self.scan.survey(self.disk, range, &mut rest, |_| Ok(false))?;
+            self.scan.survey(self.disk, range, Some(&mut rest), |_| Ok(false))?;
         }
         let sequence = next.sequence.saturating_sub(1);
         let goes_on = next.epoch == self.epoch;
@@ -233,7 +233,10 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
     /// The next group is not intact: the end of the log, or damage?
     fn broken_off(&mut self) -> Result<Step, OpenError> {
         let mut gap = Gap::default();
-        let later = self.scan.proof(self.disk, &mut gap)?.map(|later| later.sequence);
+        let later = self
+            .scan
+            .proof(self.disk, Some(&mut gap), LogPos(u64::MAX))?
+            .map(|later| later.sequence);
         let beyond = |group: u64| Some(group).filter(|group| self.scan.sequence() < *group);
         let proof = match (later, beyond(self.found_before), beyond(self.certain)) {
             (Some(sequence), _, _) => Proof::Later { sequence },

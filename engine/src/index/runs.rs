@@ -49,6 +49,14 @@ impl Runs {
         self.0.push_back(run);
     }
 
+    /// The spans of a segment are elsewhere in its index from now on.
+    pub(crate) fn replace(&mut self, number: u64, row: &Row) {
+        let at = self.0.partition_point(|run| run.number < number);
+        if let Some(run) = self.0.get_mut(at).filter(|run| run.number == number) {
+            (run.first, run.spans) = (row.first, row.spans);
+        }
+    }
+
     /// The first one.
     pub(crate) fn first(&self) -> Option<&Run> {
         self.0.front()

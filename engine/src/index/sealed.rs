@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use super::file_format::{Fence, SPANS_PER_BLOCK, Spans};
+use super::file_format::{Fence, SPANS_PER_BLOCK, Sealed, Spans};
 use super::image::Image;
 use super::queue::Span;
 use super::runs::Run;
@@ -32,6 +32,7 @@ pub(crate) enum Source {
 pub(crate) struct Index {
     pub(crate) source: Source,
     pub(crate) fences: Vec<Fence>,
+    pub(crate) sealed: Sealed,
 }
 
 /// A queue's spans in one block of an index.
@@ -93,6 +94,11 @@ pub(crate) struct Indexes {
 impl Indexes {
     pub(crate) fn insert(&mut self, number: u64, index: Index) {
         self.by_number.insert(number, index);
+    }
+
+    /// What is known of a segment's groups.
+    pub(crate) fn sealed(&self, number: u64) -> Option<Sealed> {
+        self.by_number.get(&number).map(|index| index.sealed)
     }
 
     /// The segment has left the log; returns the file of its index.
@@ -171,10 +177,13 @@ impl Indexes {
         Some(cached.map_or(Block::OnFile(file), |(_, bytes)| Block::Bytes(bytes)))
     }
 
-    /// Keeps a block that was read.
-    pub(crate) fn keep(&mut self, place: &Place, bytes: &[u8]) {
+    /// Keeps a block that was read from `file`, unless the index has another one by now.
+    pub(crate) fn keep(&mut self, place: &Place, file: FileId, bytes: &[u8]) {
         let key = (place.number, place.block);
-        if self.cache.iter().any(|(cached, _)| *cached == key) {
+        let index = self.by_number.get(&place.number);
+        let is_its =
+            index.is_some_and(|index| matches!(index.source, Source::File(f) if f == file));
+        if !is_its || self.cache.iter().any(|(cached, _)| *cached == key) {
             return;
         }
         if self.cache.len() >= CACHED_MAX {

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
@@ -27,13 +27,55 @@ pub struct Budget(Rc<BudgetCells>);
 struct BudgetCells {
     used: Cell<u64>,
     max: u64,
+    free: RefCell<Free>,
+}
+
+/// Long blocks that are not in use, to be used again: fresh memory costs a page fault per 4 KiB,
+/// which at a device's rate is more than the checksums.
+#[derive(Debug, Default)]
+struct Free {
+    blocks: Vec<(NonNull<u8>, u32)>,
+    bytes: u32,
+}
+
+/// Blocks from this length on are kept ...
+const KEPT_BYTES_MIN: u32 = 64 << 10;
+/// ... as many as this; they do not count as used.
+const KEPT_BYTES_MAX: u32 = 6 << 20;
+
+impl Free {
+    fn take(&mut self, len: u32) -> Option<NonNull<u8>> {
+        let at = self.blocks.iter().rposition(|(_, free)| *free == len)?;
+        self.bytes -= len;
+        Some(self.blocks.swap_remove(at).0)
+    }
+
+    /// `false` when it is not to be kept.
+    fn keep(&mut self, bytes: NonNull<u8>, len: u32) -> bool {
+        let keep = len >= KEPT_BYTES_MIN && self.bytes + len <= KEPT_BYTES_MAX;
+        if keep {
+            self.bytes += len;
+            self.blocks.push((bytes, len));
+        }
+        keep
+    }
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        for (bytes, len) in self.blocks.drain(..) {
+            // SAFETY: allocated in `Budget::block` with this very layout; nobody has it any more.
+            unsafe { dealloc(bytes.as_ptr(), layout(len)) };
+        }
+    }
 }
 
 impl Budget {
     /// A budget of `max` bytes.
     #[must_use]
     pub fn new(max: u64) -> Self {
-        Self(Rc::new(BudgetCells { used: Cell::new(0), max }))
+        let (used, free) = (Cell::new(0), RefCell::default());
+        Self(Rc::new(BudgetCells { used, max, free }))
     }
 
     /// Bytes in use.
@@ -51,10 +93,13 @@ impl Budget {
         if used > self.0.max {
             return None;
         }
-        let layout = layout(len);
-        // SAFETY: the layout has a non-zero size (asserted above).
-        let raw = unsafe { alloc_zeroed(layout) };
-        let Some(bytes) = NonNull::new(raw) else { handle_alloc_error(layout) };
+        let kept = self.0.free.borrow_mut().take(len);
+        let bytes = kept.unwrap_or_else(|| {
+            let layout = layout(len);
+            // SAFETY: the layout has a non-zero size (asserted above).
+            let raw = unsafe { alloc_zeroed(layout) };
+            NonNull::new(raw).unwrap_or_else(|| handle_alloc_error(layout))
+        });
         self.0.used.set(used);
         let memory = Memory { bytes, len, budget: self.clone() };
         Some(Block { memory: Rc::new(memory), published: 0, hole: 0..0 })
@@ -78,8 +123,11 @@ impl Drop for Memory {
     fn drop(&mut self) {
         let cells = &self.budget.0;
         cells.used.set(cells.used.get() - u64::from(self.len));
-        // SAFETY: allocated in `Budget::block` with this very layout, freed only here.
-        unsafe { dealloc(self.bytes.as_ptr(), layout(self.len)) };
+        if !cells.free.borrow_mut().keep(self.bytes, self.len) {
+            // SAFETY: allocated in `Budget::block` with this very layout, freed only here or, when
+            // it is kept, by `Free`.
+            unsafe { dealloc(self.bytes.as_ptr(), layout(self.len)) };
+        }
     }
 }
 
@@ -339,6 +387,21 @@ mod tests {
         assert_eq!(budget.used(), 8192);
         drop((slice, joined));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn long_blocks_are_used_again() {
+        let budget = Budget::new(16 << 20);
+        let mut block = budget.block(2 << 20).unwrap();
+        let address = block.as_mut_ptr();
+        drop(block);
+        assert_eq!(budget.used(), 0);
+        assert_ne!(budget.block(1 << 20).unwrap().as_mut_ptr(), address, "of the same length");
+        let mut again = budget.block(2 << 20).unwrap();
+        assert_eq!((again.as_mut_ptr(), again.published()), (address, 0));
+        let all: Vec<Block> = (0..6).map(|_| budget.block(2 << 20).unwrap()).collect();
+        drop(all);
+        assert!(budget.0.free.borrow().bytes <= KEPT_BYTES_MAX, "only so many are kept");
     }
 
     #[test]

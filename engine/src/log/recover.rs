@@ -107,6 +107,15 @@ fn io(what: &'static str) -> impl Fn(Errno) -> OpenError {
     move |errno| OpenError::Io { what, errno }
 }
 
+/// What was read of a log.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// The groups of each segment, the current one left out.
+    pub segments: Vec<Groups>,
+    /// Bytes that were read.
+    pub read_bytes: u64,
+}
+
 /// A log whose files are open and of which nothing was read yet.
 #[derive(Debug)]
 pub struct Opened {
@@ -205,8 +214,7 @@ impl Opened {
     }
 
     /// Reads the rest of the log, or makes a new one in an empty directory, and shows every entry
-    /// in log order to `visit`. Returns the log, ready to append in a new life, and the groups that
-    /// were read, by segment.
+    /// in log order to `visit`. Returns the log, ready to append in a new life, and what was read.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -214,7 +222,7 @@ impl Opened {
         self,
         disk: &mut D,
         mut visit: impl FnMut(&Found<'_>),
-    ) -> Result<(Log, Vec<Groups>), OpenError> {
+    ) -> Result<(Log, Walked), OpenError> {
         let found_before = self.found_before();
         let Self { options, mut geometry, names, superblock, mut files, mut prefilled, start } =
             self;
@@ -246,6 +254,7 @@ impl Opened {
         let newest = walked.pop_if(|groups| groups.number == current);
         let before = newest.map_or(tail.sequence, |groups| groups.first - 1);
         let begin = Begin { end, sequence: tail.sequence, before, store_ms, superblock };
+        let walked = Walked { segments: walked, read_bytes: tail.read_bytes };
         Ok((Log::new(options.writer, segments, begin), walked))
     }
 }

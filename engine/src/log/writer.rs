@@ -28,7 +28,7 @@ use super::window::{Window, next_block};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, Nanos};
 use crate::level::AckLevel;
-use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX};
+use crate::limits::{GATHER_BYTES, GATHER_NANOS, GROUP_BYTES_MAX, RECORDED_EVERY_BYTES};
 
 #[derive(Debug)]
 struct OpenGroup {
@@ -79,6 +79,8 @@ pub struct Log {
     ends: VecDeque<(u64, LogPos)>,
     written_end: LogPos,
     durable_end: LogPos,
+    /// The superblock was told that the log is durable up to here.
+    recorded_end: LogPos,
     times: VecDeque<GroupTimes>,
     times_first: u64,
     poison: Option<(LogPos, Errno)>,
@@ -127,6 +129,7 @@ impl Log {
             ends: VecDeque::new(),
             written_end: end,
             durable_end: end,
+            recorded_end: end,
             times: VecDeque::new(),
             times_first: sequence + 1,
             poison: None,
@@ -462,8 +465,10 @@ impl Log {
                 }
             }
         }
-        if self.closing && self.is_durable() {
+        let grown = self.durable_end.0 - self.recorded_end.0 >= RECORDED_EVERY_BYTES;
+        if grown || (self.closing && self.is_durable()) {
             self.superblock.want(None, self.commit.durable());
+            self.recorded_end = self.durable_end;
         }
         self.superblock.step(disk, now);
         // Where the device is the bottleneck, zeros would only take its time: the log goes on in

@@ -38,6 +38,7 @@ enum What {
     /// A block of the index of a sealed segment, which begins at `start`.
     Index {
         place: Place,
+        file: FileId,
         start: LogPos,
     },
 }
@@ -104,7 +105,7 @@ impl<E: Env> Shard<E> {
             Step::Index(place, file) => {
                 let start = self.start_of_segment(place.number);
                 let offset = u64::from(place.block) * u64::from(BLOCK_BYTES);
-                (file, offset, BLOCK_BYTES, What::Index { place, start })
+                (file, offset, BLOCK_BYTES, What::Index { place, file, start })
             }
             Step::Damaged(number) => {
                 let error = self.index_damaged(number);
@@ -134,11 +135,6 @@ impl<E: Env> Shard<E> {
 
     pub(super) fn start_of_segment(&self, number: u64) -> LogPos {
         LogPos(number * self.log.segments().geometry().segment_bytes)
-    }
-
-    /// What readers are told of a segment whose index cannot be read.
-    pub(super) fn index_damaged(&mut self, number: u64) -> FetchError {
-        FetchError::Damaged { at: self.start_of_segment(number) }
     }
 
     /// Where the entries from the fetch's offset on lie, as far as that is known.
@@ -214,9 +210,10 @@ impl<E: Env> Shard<E> {
             What::Entries(stretch) => {
                 self.on_entries(&waiting, &stretch, (submitted, now), completion.result, effects);
             }
-            What::Index { place, start } => match completion.result {
+            What::Index { place, file, start } => match completion.result {
                 Ok(Output::Read(block)) => {
-                    self.sealing.indexes.keep(&place, &block.slice(0..block.published()));
+                    let bytes = block.slice(0..block.published());
+                    self.sealing.indexes.keep(&place, file, &bytes);
                     self.read_cold(&waiting, submitted, effects);
                 }
                 Ok(_) | Err(ENOMEM) => effects.push(refused(&waiting.fetch, FetchError::Busy)),

@@ -52,8 +52,14 @@ pub struct Counters {
     pub recycled_segments: u64,
     /// Segments that retention took out of the log and removed.
     pub removed_segments: u64,
+    /// Position at which the log ends.
+    pub log_end: u64,
+    /// Bytes of the log that were read when it was opened.
+    pub opening_read_bytes: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Indexes that were damaged, and were made again.
+    pub rebuilt_indexes: u64,
     /// Index files of sealed segments written.
     pub sealed_segments: u64,
     /// Memory that the indexes of sealed segments take now, in bytes.
@@ -88,7 +94,10 @@ impl<E: Env> Shard<E> {
             segments: self.log.segments().count() as u64,
             recycled_segments,
             removed_segments,
+            log_end: self.log.ends().0.0,
+            opening_read_bytes: self.opening.read_bytes,
             checkpoints: self.checkpoints.written(),
+            rebuilt_indexes: self.opening.rebuilt_indexes + self.rebuilds.rebuilt(),
             sealed_segments: self.sealing.saved(),
             index_bytes: self.sealing.indexes.bytes(),
             moved_starts: self.keep.moved(),

@@ -36,6 +36,7 @@ mod offsets_tests;
 mod open;
 pub mod produce;
 mod queues;
+mod rebuild;
 mod repeat;
 #[cfg(test)]
 mod repeat_tests;
@@ -59,6 +60,7 @@ mod upkeep;
 use std::collections::{BTreeSet, VecDeque};
 
 pub use counters::Counters;
+pub use open::Opening;
 pub use request::{Effect, Fetch, FetchError, Fetched, ProduceError, Seek, Sought};
 
 use crate::io::{Completion, Env, Errno, Nanos};
@@ -71,6 +73,7 @@ use checkpoint::Checkpoints;
 use keep::Keeps;
 use offset_table::OffsetTable;
 use queues::Queues;
+use rebuild::Rebuilds;
 use retention::Expiry;
 use seal::Sealing;
 use seek::Seeks;
@@ -99,8 +102,11 @@ pub struct Shard<E: Env> {
     offsets: OffsetTable,
     sequences: Sequences,
     checkpoints: Checkpoints,
+    checkpoint_rests_until: Nanos,
     expiry: Expiry,
     sealing: Sealing,
+    opening: Opening,
+    rebuilds: Rebuilds,
     keep: Keeps,
     room: room::Room,
     /// Answered in the next turn: level `memory`.
@@ -133,6 +139,12 @@ impl<E: Env> Shard<E> {
     /// The environment the shard runs in.
     pub fn env(&mut self) -> &mut E {
         &mut self.env
+    }
+
+    /// What opening it took.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        self.opening
     }
 
     /// Life of the log.

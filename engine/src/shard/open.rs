@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::keep::Keeps;
 use super::offset_table::OffsetTable;
 use super::queues::Queues;
+use super::rebuild::Rebuilds;
 use super::retention::Expiry;
 use super::room::Room;
 use super::seal::{Left, Sealing};
@@ -31,6 +32,17 @@ use crate::log::position::LogPos;
 use crate::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
 use crate::log::segments::Geometry;
 use crate::stage::Histograms;
+
+/// What opening a shard took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Bytes of the log's tail that were read.
+    pub read_bytes: u64,
+    /// Segments before it, of which only the indexes were read.
+    pub sealed_segments: u64,
+    /// Indexes that were missing or damaged, and were made again from their segments.
+    pub rebuilt_indexes: u64,
+}
 
 /// What the entries so far have made of it.
 #[derive(Debug, Default)]
@@ -93,7 +105,8 @@ impl State {
 
     /// Takes the indexes of the segments that are not read, from the newest to the oldest, and then
     /// what they say of queues.
-    fn indexes<D: Disk>(&mut self, disk: &mut D, opened: &Opened) -> Result<(), OpenError> {
+    fn indexes<D: Disk>(&mut self, disk: &mut D, opened: &Opened) -> Result<Opening, OpenError> {
+        let mut opening = Opening::default();
         let geometry = *opened.geometry();
         let mut loaded = load(disk, &geometry, opened.sealed(), opened.names());
         let mut all = Vec::new();
@@ -101,10 +114,15 @@ impl State {
         for number in opened.sealed().rev() {
             let fits = |index: &Loaded| index.footer.sealed.last_sequence == last;
             let (sealed, rows, index) = match loaded.remove(&number).filter(fits) {
-                Some(Loaded { file, footer, fences, rows }) => {
-                    (footer.sealed, rows, Index { source: Source::File(file), fences })
+                Some(Loaded { file, footer, fences, rows }) => (
+                    footer.sealed,
+                    rows,
+                    Index { source: Source::File(file), fences, sealed: footer.sealed },
+                ),
+                None => {
+                    opening.rebuilt_indexes += 1;
+                    rebuilt(disk, opened, number, last)?
                 }
-                None => rebuilt(disk, opened, number, last)?,
             };
             last = sealed.first_sequence.saturating_sub(1);
             self.newest_ms.insert(number, sealed.newest_ms);
@@ -115,8 +133,9 @@ impl State {
                 self.queues.recovered_run(row.queue, Run::new(number, row));
             }
             self.sealing.found(number, index);
+            opening.sealed_segments += 1;
         }
-        Ok(())
+        Ok(opening)
     }
 }
 
@@ -146,7 +165,7 @@ fn rebuilt<D: Disk>(
     let Groups { first, last, .. } = groups;
     let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
     let (image, fences, rows) = builder.finish(sealed);
-    Ok((sealed, rows, Index { source: Source::Memory(image), fences }))
+    Ok((sealed, rows, Index { source: Source::Memory(image), fences, sealed }))
 }
 
 impl<E: Env> Shard<E> {
@@ -165,7 +184,7 @@ impl<E: Env> Shard<E> {
         let opened = Opened::new(env.disk(), options)?;
         let geometry = *opened.geometry();
         let start = geometry.first_group(opened.sealed().end);
-        state.indexes(env.disk(), &opened)?;
+        let opening = state.indexes(env.disk(), &opened)?;
         let (mut log, walked) = opened.begin(env.disk(), |found| {
             if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
@@ -187,7 +206,8 @@ impl<E: Env> Shard<E> {
         let State { queues, offsets, sequences, mut checkpoints, mut sealing, newest_ms } = state;
         let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
         let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
-        sealing.left(walked.into_iter().map(left));
+        sealing.left(walked.segments.into_iter().map(left));
+        let opening = Opening { read_bytes: walked.read_bytes, ..opening };
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);
         }
@@ -199,8 +219,11 @@ impl<E: Env> Shard<E> {
             offsets,
             sequences,
             checkpoints,
+            checkpoint_rests_until: Nanos(0),
             expiry: Expiry::new(options.retention, newest_ms),
             sealing,
+            opening,
+            rebuilds: Rebuilds::default(),
             keep: Keeps::default(),
             room: Room::default(),
             memory_waiters: Vec::new(),

@@ -6,6 +6,7 @@ use std::hash::BuildHasherDefault;
 use super::QueueRange;
 use super::checkpoint_format::Part;
 use super::lives::Lives;
+use crate::index::file_format::Row;
 use crate::index::queue::{Piece, QueueIndex};
 use crate::index::runs::{Run, Runs};
 use crate::level::AckLevel;
@@ -178,6 +179,13 @@ impl Queues {
             if let Some(base_offset) = first.filter(|first| *first < run.end_offset) {
                 queue.runs.push(Run { base_offset, batch_bytes, ..run });
             }
+        }
+    }
+
+    /// The index of a segment was made again: where the queue's spans are in it.
+    pub(super) fn replace_run(&mut self, number: u64, row: &Row) {
+        if let Some(queue) = self.by_id.get_mut(&row.queue) {
+            queue.runs.replace(number, row);
         }
     }
 

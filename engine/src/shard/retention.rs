@@ -159,12 +159,16 @@ impl<E: Env> Shard<E> {
     fn trim(&mut self, now: Nanos) {
         let oldest = self.log.segments().oldest();
         let end = self.end_of_segment(oldest);
-        if self.cold.reads_below(end) || self.sealing.is_saving(oldest) {
+        if self.cold.reads_below(end)
+            || self.sealing.is_saving(oldest)
+            || self.rebuilds.is_reading(oldest)
+        {
             return;
         }
         if self.log.trim(self.env.disk(), !self.room.is_short(), now) {
             self.queues.drop_below(oldest + 1, end);
             self.sealing.forget(oldest, self.env.disk());
+            self.rebuilds.forget(oldest);
         }
     }
 

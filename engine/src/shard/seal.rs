@@ -89,6 +89,15 @@ impl Sealing {
         self.indexes.insert(number, index);
     }
 
+    /// An index was made again: the old file goes, the new one is written.
+    pub(super) fn replace<D: Disk>(&mut self, number: u64, index: Index, disk: &mut D) {
+        if let Some(file) = self.indexes.remove(number) {
+            // Nothing useful can be done if it cannot be closed.
+            let _ = disk.submit(DiskOp::Close { file });
+        }
+        self.found(number, index);
+    }
+
     /// Index files written.
     pub(super) fn saved(&self) -> u64 {
         self.saved
@@ -133,6 +142,7 @@ impl<E: Env> Shard<E> {
         self.build();
         self.save(now);
         self.publish();
+        self.step_rebuild();
     }
 
     /// When [`Shard::seal`] has something to do though nothing happens.
@@ -143,22 +153,15 @@ impl<E: Env> Shard<E> {
         }
         let durable = self.log.durable();
         let ready = sealing.left.front().is_some_and(|left| left.groups.last <= durable)
-            || sealing.unpublished.front().is_some_and(|front| self.is_cold(front.number));
+            || sealing.unpublished.front().is_some_and(|front| self.is_cold(front.number))
+            || self.rebuilds.has_work();
         if !ready && !sealing.has_work() {
             return None;
         }
-        let retry = sealing.save.as_ref().and_then(Save::retry_at);
-        match retry.filter(|_| !ready && sealing.build.is_none()) {
-            Some(retry) => Some(retry.max(sealing.next_at)),
-            // The operation's end comes first.
-            None if sealing.save.as_ref().is_some_and(Save::is_busy)
-                && !ready
-                && sealing.build.is_none() =>
-            {
-                None
-            }
-            None => Some(sealing.next_at),
-        }
+        // What was refused is tried again when something else happens; what is on its way wakes us.
+        let rests = |save: &Save| save.is_busy() || save.retry_at().is_some();
+        let idle = !ready && sealing.build.is_none() && sealing.save.as_ref().is_some_and(rests);
+        (!idle).then_some(sealing.next_at)
     }
 
     pub(super) fn end_of_segment(&self, number: u64) -> LogPos {
@@ -214,7 +217,9 @@ impl<E: Env> Shard<E> {
         let Groups { number, first, last } = groups;
         let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
         let (image, fences, rows) = builder.finish(sealed);
-        self.sealing.indexes.insert(number, Index { source: Source::Memory(image), fences });
+        self.sealing
+            .indexes
+            .insert(number, Index { source: Source::Memory(image), fences, sealed });
         self.sealing.unsaved.push_back(number);
         self.sealing.unpublished.push_back(Unpublished { number, rows, at: 0 });
     }

@@ -15,6 +15,7 @@ use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, FileId, OpId, Output
 struct Reading {
     seek: Seek,
     place: Place,
+    file: FileId,
 }
 
 /// The seeks that wait for the device.
@@ -50,7 +51,7 @@ impl<E: Env> Shard<E> {
                 let has_room = self.seeks.0.len() < READS_INFLIGHT_MAX;
                 match has_room.then(|| self.env.disk().submit(read)) {
                     Some(Ok(op)) => {
-                        self.seeks.0.insert(op, Reading { seek: *seek, place });
+                        self.seeks.0.insert(op, Reading { seek: *seek, place, file });
                         return;
                     }
                     Some(Err(_)) | None => Err(FetchError::Busy),
@@ -101,12 +102,13 @@ impl<E: Env> Shard<E> {
         completion: Completion,
         effects: &mut Vec<Effect>,
     ) -> Option<Completion> {
-        let Some(Reading { seek, place }) = self.seeks.0.remove(&completion.op) else {
+        let Some(Reading { seek, place, file }) = self.seeks.0.remove(&completion.op) else {
             return Some(completion);
         };
         let error = match completion.result {
             Ok(Output::Read(block)) => {
-                self.sealing.indexes.keep(&place, &block.slice(0..block.published()));
+                let bytes = block.slice(0..block.published());
+                self.sealing.indexes.keep(&place, file, &bytes);
                 self.seek(&seek, effects);
                 return None;
             }

@@ -11,6 +11,8 @@ use crate::log::position::LogPos;
 
 /// A checkpoint is written when the log has grown by this many times its size.
 const GROWTH: u64 = 16;
+/// How long checkpoints rest when one could not be begun.
+const RETRY_NANOS: u64 = 50_000_000;
 
 /// How often it is tried while the log has no next segment, because the disk is full.
 const FULL_PACE_NANOS: u64 = 20_000_000;
@@ -21,6 +23,7 @@ impl<E: Env> Shard<E> {
     pub fn wants_checkpoint(&self) -> bool {
         (self.has_grown() || self.expiry_wants_checkpoint())
             && !self.checkpoints.is_running()
+            && self.env.now() >= self.checkpoint_rests_until
             && !self.stopping
             && self.log.poison().is_none()
     }
@@ -39,8 +42,10 @@ impl<E: Env> Shard<E> {
     /// topics there are, and `ids` the ids that topics and queues get next; only the first shard
     /// has them.
     pub fn checkpoint(&mut self, topics: &[Vec<u8>], ids: (u32, u32), now: Nanos) {
-        // If the log is at its limit, the next turn tries again.
-        let _ = self.begin_checkpoint(topics, ids, now);
+        if !self.begin_checkpoint(topics, ids, now) {
+            // The log is at its limit, or the disk is full: a turn after a rest tries again.
+            self.checkpoint_rests_until = now.plus(RETRY_NANOS);
+        }
     }
 
     /// Goes on with all of it.

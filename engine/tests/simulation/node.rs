@@ -58,6 +58,9 @@ pub(crate) fn options(segment_bytes: u64, groups_inflight_max: usize) -> OpenOpt
     }
 }
 
+/// Times a reader comes again.
+const RETRIES_MAX: u32 = 10_000;
+
 /// The machines of a node, on one clock.
 pub(crate) struct Machines(pub(crate) Vec<SimEnv>);
 
@@ -361,10 +364,15 @@ impl<'a> Node<'a> {
     }
 
     fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<Entry>, String> {
-        match self.fetch_effect(queue, fetch) {
-            Effect::Fetched { result: Ok(fetched), .. } => Ok(entries(&fetched)),
-            other => Err(format!("reading {queue:?}: {other:?}")),
+        for _ in 0..RETRIES_MAX {
+            match self.fetch_effect(queue, fetch) {
+                Effect::Fetched { result: Ok(fetched), .. } => return Ok(entries(&fetched)),
+                // An index is being made again.
+                Effect::Fetched { result: Err(FetchError::Busy), .. } => self.advance(1_000_000),
+                other => return Err(format!("reading {queue:?}: {other:?}")),
+            }
         }
+        Err(format!("reading {queue:?} is never possible"))
     }
 
     /// The first visible batch stored at or after a time: offset and store time.
@@ -373,11 +381,18 @@ impl<'a> Node<'a> {
     /// If it is not found out.
     pub(crate) fn seek(&mut self, queue: Queue, timestamp_ms: u64) -> Option<(u64, u64)> {
         let seek = Seek { token: Token(0), queue: 0, timestamp_ms };
-        self.broker.seek(queue, seek, &mut self.answers);
-        match self.answer() {
-            Some(Effect::Sought { result: Ok(sought), .. }) => sought.batch,
-            other => panic!("{timestamp_ms} is not found in {queue:?}: {other:?}"),
+        for _ in 0..RETRIES_MAX {
+            self.broker.seek(queue, seek, &mut self.answers);
+            match self.answer() {
+                Some(Effect::Sought { result: Ok(sought), .. }) => return sought.batch,
+                Some(Effect::Sought { result: Err(FetchError::Busy), .. }) => {
+                    self.advance(1_000_000);
+                }
+                None if self.crashed() => return None,
+                other => panic!("{timestamp_ms} is not found in {queue:?}: {other:?}"),
+            }
         }
+        panic!("{timestamp_ms} is never found in {queue:?}")
     }
 
     /// One fetch and its answer; nobody else may be waiting for one.

@@ -1,5 +1,6 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
+use engine::io::FileName;
 use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
 use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
@@ -108,6 +109,7 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let mut history = History::default();
     let mut images = vec![CrashImage::default(); setup.shards];
     let mut machines = Machines::start(&images, setup.config, random.draw());
+    let mut harmed = checks::audit::Harmed::default();
     let lives = random.between(2, 4);
     for life in 0..=lives {
         let last = life == lives;
@@ -139,8 +141,12 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         };
         history.crash(crash);
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
-        checks::audit::clean(&images, setup.segment_bytes)
+        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
             .map_err(|what| format!("after life {life}: {what}"))?;
+        if random.below(3) == 0 {
+            harmed.extend(images.iter().flat_map(CrashImage::names));
+            images.iter_mut().for_each(|image| harm_indexes(image, &mut random));
+        }
         machines = Machines::start(&images, setup.config, random.draw());
     }
     images = machines.images(|_| CrashPolicy::LoseAll);
@@ -151,9 +157,9 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     history.expire(&survey);
     // What expires after the restart is still in the image.
     let audit = if setup.expires() {
-        checks::audit::clean(&images, setup.segment_bytes)
+        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
     } else {
-        checks::audit::check(&images, setup.segment_bytes, &survey)
+        checks::audit::check(&images, setup.segment_bytes, &harmed, &survey)
     };
     if !setup.loses_segments() {
         checks::limits::after_restart(&history, &survey)?;
@@ -161,6 +167,22 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     audit
         .and_then(|()| checks::after_restart(&history, &survey))
         .map_err(|what| format!("after a stop: {what}"))
+}
+
+/// Indexes are derived: whatever happens to their files, nobody may notice.
+fn harm_indexes(image: &mut CrashImage, random: &mut Random) {
+    let names = image.names().into_iter().filter(|name| matches!(name, FileName::Index(_)));
+    for name in names.collect::<Vec<_>>() {
+        let len = image.len(name).unwrap_or(0);
+        match random.below(6) {
+            0 => image.remove(name),
+            1 => image.create(name, 4096 * random.below(3)),
+            // The first block holds spans, the last is the footer.
+            2 if len > 0 => image.flip_bit(name, random.below(len.min(4096)), 3),
+            3 | 4 if len > 0 => image.flip_bit(name, random.below(len), 5),
+            _ => {}
+        }
+    }
 }
 
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {

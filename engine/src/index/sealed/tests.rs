@@ -1,5 +1,4 @@
 use super::*;
-use crate::index::file_format::Sealed;
 use crate::index::image::Builder;
 use crate::log::position::LogPos;
 
@@ -23,7 +22,7 @@ fn indexes() -> (Indexes, Vec<Run>) {
     }
     let (image, fences, rows) = builder.finish(Sealed::default());
     let mut indexes = Indexes::default();
-    indexes.insert(3, Index { source: Source::Memory(image), fences });
+    indexes.insert(3, Index { source: Source::Memory(image), fences, sealed: Sealed::default() });
     (indexes, rows.iter().map(|row| Run::new(3, row)).collect())
 }
 
@@ -72,7 +71,9 @@ fn what_is_written_is_read_from_its_file_and_kept() {
     indexes.written(3, FileId(4));
     assert!(indexes.bytes() < before && indexes.image(3).is_none());
     assert!(matches!(indexes.block(&place), Some(Block::OnFile(FileId(4)))));
-    indexes.keep(&place, &bytes);
+    indexes.keep(&place, FileId(5), &bytes);
+    assert!(matches!(indexes.block(&place), Some(Block::OnFile(FileId(4)))), "another file's");
+    indexes.keep(&place, FileId(4), &bytes);
     assert_eq!(spans(&indexes, &place).len(), 10);
     assert_eq!(indexes.remove(3), Some(FileId(4)));
     assert!(indexes.block(&place).is_none() && indexes.place(&runs[0], 1000).is_none());

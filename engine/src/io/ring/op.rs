@@ -1,10 +1,10 @@
 //! Disk operations as state machines: `entry` builds the next SQE, `step` takes its result.
 //!
-//! Most operations are one SQE. Opening takes up to five (plain descriptor, length, allocation,
-//! durable descriptor), zeroing one per MiB, and short transfers are continued.
+//! Most operations are one SQE. Opening takes up to four (plain descriptor, allocation, durable
+//! descriptor), zeroing one per MiB, and short transfers are continued.
 //!
-//! Invariants: an operation owns all memory its entry points to (paths, blocks, the statx
-//! buffer), at a stable address, until `step` said [`Step::Done`]; descriptors are shared with
+//! Invariants: an operation owns all memory its entry points to (paths, blocks), at a stable
+//! address, until `step` said [`Step::Done`]; descriptors are shared with
 //! the file table, so a closed file's number is not reused under an operation in flight.
 //! Absent: the queue and the file table (`disk`).
 #![allow(unsafe_code)]
@@ -19,6 +19,7 @@ use io_uring::squeue::Flags;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 use nix::libc;
+use nix::sys::stat::fstat;
 
 use super::super::block::{Block, Slice};
 use super::super::{BLOCK_BYTES, Errno};
@@ -69,13 +70,12 @@ pub(super) struct Opening {
     stage: OpenStage,
     plain: Option<OwnedFd>,
     durable: Option<OwnedFd>,
-    stat: Box<libc::statx>,
+    length: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpenStage {
     Plain,
-    Length,
     Shrink,
     Allocate,
     Durable,
@@ -138,9 +138,7 @@ impl Transfer {
 
 impl Opening {
     pub(super) fn new(path: CString, create: Option<u64>) -> Self {
-        // SAFETY: statx is plain integers; all zeros is a valid value.
-        let stat = Box::new(unsafe { std::mem::zeroed() });
-        Self { path, create, stage: OpenStage::Plain, plain: None, durable: None, stat }
+        Self { path, create, stage: OpenStage::Plain, plain: None, durable: None, length: 0 }
     }
 
     fn entry(&mut self, dir: &OwnedFd) -> squeue::Entry {
@@ -153,13 +151,6 @@ impl Opening {
         match self.stage {
             OpenStage::Plain if self.create.is_some() => open(&self.path, flags | libc::O_CREAT),
             OpenStage::Plain => open(&self.path, flags),
-            OpenStage::Length => {
-                let stat: *mut libc::statx = &raw mut *self.stat;
-                opcode::Statx::new(plain, c"".as_ptr(), stat.cast())
-                    .flags(libc::AT_EMPTY_PATH)
-                    .mask(libc::STATX_SIZE)
-                    .build()
-            }
             OpenStage::Shrink => opcode::Ftruncate::new(plain, length).build(),
             OpenStage::Allocate => opcode::Fallocate::new(plain, length).build(),
             OpenStage::Durable => open(&self.path, flags | libc::O_DSYNC),
@@ -169,21 +160,26 @@ impl Opening {
     fn step(&mut self, value: i32) -> Step {
         self.stage = match self.stage {
             OpenStage::Plain => {
-                self.plain = Some(adopt(value));
-                OpenStage::Length
+                let plain = self.plain.insert(adopt(value));
+                // Of an open file, from memory: the ring would wake a worker for it.
+                let stat = match fstat(&*plain) {
+                    Ok(stat) => stat,
+                    Err(errno) => return Step::Done(Err(Errno(errno as i32))),
+                };
+                self.length = u64::try_from(stat.st_size).unwrap_or(0);
+                match self.create {
+                    Some(length) if self.length > length => OpenStage::Shrink,
+                    Some(length) if length > 0 => OpenStage::Allocate,
+                    _ => OpenStage::Durable,
+                }
             }
-            OpenStage::Length => match self.create {
-                Some(length) if self.stat.stx_size > length => OpenStage::Shrink,
-                Some(length) if length > 0 => OpenStage::Allocate,
-                _ => OpenStage::Durable,
-            },
             OpenStage::Shrink if self.create.is_some_and(|length| length > 0) => {
                 OpenStage::Allocate
             }
             OpenStage::Shrink | OpenStage::Allocate => OpenStage::Durable,
             OpenStage::Durable => {
                 self.durable = Some(adopt(value));
-                let length = self.create.unwrap_or(self.stat.stx_size);
+                let length = self.create.unwrap_or(self.length);
                 let both = self.plain.take().zip(self.durable.take());
                 return Step::Done(match both {
                     Some((plain, durable)) => {

@@ -49,7 +49,7 @@ pub struct FaultAt {
 }
 
 impl Group {
-    pub(super) fn new(header: GroupHeader, bytes: Slice) -> Self {
+    pub(crate) fn new(header: GroupHeader, bytes: Slice) -> Self {
         Self { header, bytes }
     }
 

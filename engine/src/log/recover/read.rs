@@ -64,6 +64,7 @@ pub(crate) struct Reader<'a> {
     arrived: Arrived,
     /// Where the last read began.
     at: LogPos,
+    read_bytes: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -75,12 +76,18 @@ impl<'a> Reader<'a> {
             ahead: VecDeque::new(),
             arrived: Arrived::default(),
             at: LogPos(0),
+            read_bytes: 0,
         }
     }
 
     /// Where the last read began: after an error, the place that cannot be read.
     pub(crate) fn at(&self) -> LogPos {
         self.at
+    }
+
+    /// Bytes that were read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// `len` bytes at `pos`, if they lie in one existing segment.
@@ -149,6 +156,7 @@ impl<'a> Reader<'a> {
         }
         let Some(Ahead { start, len, op }) = self.ahead.pop_front() else { return Ok(false) };
         self.at = start;
+        self.read_bytes += u64::from(len);
         // Given back before the next is asked for.
         self.window = None;
         let mut next = start.plus(u64::from(len));

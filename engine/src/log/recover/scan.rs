@@ -12,7 +12,7 @@ use super::read::Reader;
 use super::{Found, OpenError};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Disk, FileId};
-use crate::limits::CHUNK_BYTES;
+use crate::limits::{CHUNK_BYTES, SURVEY_BYTES};
 use crate::log::entry_format::ENTRY_ALIGN;
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::position::LogPos;
@@ -52,6 +52,8 @@ pub(super) struct Tail {
     pub(super) watermark: LogPos,
     /// The segments that were walked through.
     pub(super) segments: Vec<Groups>,
+    /// Bytes that were read.
+    pub(super) read_bytes: u64,
 }
 
 /// A walk in progress.
@@ -114,7 +116,7 @@ impl<'a> Scan<'a> {
                 return Err(OpenError::Damaged { at: LogPos(0), what: "all segments are gone" });
             }
             let (sequence, watermark, segments) = (0, self.watermark, Vec::new());
-            return Ok(Tail { end: None, sequence, watermark, segments });
+            return Ok(Tail { end: None, sequence, watermark, segments, read_bytes: 0 });
         }
         while let Some(group) = self.next(disk)? {
             for found in group.entries() {
@@ -126,13 +128,16 @@ impl<'a> Scan<'a> {
             let what = "a group is missing that was durable by the superblock";
             return Err(OpenError::Damaged { at: end, what });
         }
-        if self.proof(disk, &mut Gap::default())?.is_some() {
+        // Further on nothing can be: the superblock would know of it.
+        let until = end.plus(SURVEY_BYTES);
+        if self.proof(disk, None, until)?.is_some() {
             let what = "a group is missing that was durable when a later one was written";
             return Err(OpenError::Damaged { at: end, what });
         }
         self.reader.finish(disk);
         let (sequence, watermark) = (self.sequence, self.watermark);
-        Ok(Tail { end: Some(end), sequence, watermark, segments: self.segments })
+        let (segments, read_bytes) = (self.segments, self.reader.read_bytes());
+        Ok(Tail { end: Some(end), sequence, watermark, segments, read_bytes })
     }
 
     /// The segments that were walked through.
@@ -223,22 +228,24 @@ impl<'a> Scan<'a> {
         header.epoch < self.geometry.epoch && header.sequence > self.found_before
     }
 
-    /// A group beyond the end that was cut when the end was already durable: it proves damage.
-    /// Without one, all there is beyond the end is added to `gap`.
+    /// A group beyond the end, and before `until`, that was cut when the end was already durable: it
+    /// proves damage. Without one, all there is up to there is added to `gap`, if that is asked for.
     pub(crate) fn proof<D: Disk>(
         &mut self,
         disk: &mut D,
-        gap: &mut Gap,
+        gap: Option<&mut Gap>,
+        until: LogPos,
     ) -> Result<Option<GroupHeader>, OpenError> {
         let (epoch, end) = (self.epoch, self.end);
-        self.find(disk, gap, |header| header.epoch >= epoch && header.watermark > end)
+        self.find(disk, gap, until, |header| header.epoch >= epoch && header.watermark > end)
     }
 
     /// The first group beyond the end that is newer than the last one and `wanted`.
     fn find<D: Disk>(
         &mut self,
         disk: &mut D,
-        gap: &mut Gap,
+        mut gap: Option<&mut Gap>,
+        until: LogPos,
         wanted: impl Fn(&GroupHeader) -> bool,
     ) -> Result<Option<GroupHeader>, OpenError> {
         let from = LogPos(self.end.0.next_multiple_of(u64::from(ENTRY_ALIGN)));
@@ -253,7 +260,7 @@ impl<'a> Scan<'a> {
         for &number in files.range(self.geometry.number_before(self.end)..).map(|(key, _)| key) {
             let start = from.max(self.geometry.first_group(number));
             let stop = LogPos(number * self.geometry.segment_bytes + self.geometry.segment_bytes);
-            let found = self.survey(disk, (start, stop), gap, wanted)?;
+            let found = self.survey(disk, (start, stop.min(until)), gap.as_deref_mut(), wanted)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -266,7 +273,7 @@ impl<'a> Scan<'a> {
         &mut self,
         disk: &mut D,
         (from, to): (LogPos, LogPos),
-        gap: &mut Gap,
+        mut gap: Option<&mut Gap>,
         wanted: impl Fn(&GroupHeader) -> Result<bool, OpenError>,
     ) -> Result<Option<GroupHeader>, OpenError> {
         let mut pos = from;
@@ -274,10 +281,14 @@ impl<'a> Scan<'a> {
             let piece = self.reader.some(disk, pos, to.0 - pos.0)?;
             // No such segment: nothing can be there.
             let Some(piece) = piece.filter(|piece| !piece.is_empty()) else { break };
-            gap.add(pos, &piece);
+            if let Some(gap) = &mut gap {
+                gap.add(pos, &piece);
+            }
             for at in headers_in(&piece) {
                 let Some(header) = self.header_at(disk, pos.plus(at))? else { continue };
-                gap.leftovers.groups += 1;
+                if let Some(gap) = &mut gap {
+                    gap.leftovers.groups += 1;
+                }
                 if wanted(&header)? {
                     return Ok(Some(header));
                 }
@@ -342,7 +353,7 @@ impl<'a> Scan<'a> {
         disk: &mut D,
     ) -> Result<Option<GroupHeader>, OpenError> {
         let (epoch, newest, found_before) = (self.epoch, self.geometry.epoch, self.found_before);
-        self.find(disk, &mut Gap::default(), |header| {
+        self.find(disk, None, LogPos(u64::MAX), |header| {
             header.epoch >= epoch && (header.epoch >= newest || header.sequence <= found_before)
         })
     }
