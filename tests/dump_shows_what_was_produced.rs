@@ -125,7 +125,7 @@ async fn a_closed_pipe_ends_it_quietly() {
     let mut stdout = BufReader::with_capacity(16, child.stdout.take().expect("it was asked for"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a line");
-    assert!(line.starts_with("group 1 "), "{line}");
+    assert!(line.starts_with("superblock of shard 0: life 2 "), "{line}");
     drop(stdout);
     let status = child.wait().expect("an end");
     let mut errors = String::new();

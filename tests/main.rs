@@ -17,6 +17,7 @@ mod drain_on_sigterm_loses_nothing;
 mod dump_shows_what_was_produced;
 mod foreign_or_newer_directory_is_refused;
 mod group_resumes_after_kill_9;
+mod index_is_checked_and_made_again;
 mod kill_9_keeps_what_was_acknowledged;
 mod long_poll_wakes;
 mod one_way_and_levels;

@@ -8,7 +8,7 @@ mod properties;
 use std::fs;
 use std::path::Path;
 
-use properties::{batch, change, headers, image};
+use properties::{batch, change, headers, image, sealed};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -32,6 +32,28 @@ proptest! {
             bytes[4..8].copy_from_slice(&[0xE7, 1, 1, 0]);
         }
         headers::check(&bytes);
+    }
+
+    /// Rows that nearly follow each other, spans that nearly lie in their segment.
+    #[test]
+    fn arbitrary_indexes(
+        counts in (0_u8..3, 0_u8..3),
+        rows in vec((0_u8..3, 0_u8..4, 0_u8..150, 0_u8..3), 0..3),
+        spans in vec((any::<u64>(), 0_u32..1 << 21, 0_u32..1 << 21), 0..150),
+    ) {
+        let mut directory = vec![counts.0, counts.1];
+        directory.extend(vec![0; 16 * usize::from(counts.0)]);
+        for (queue, first, spans, end) in rows {
+            directory.extend([0, 0, 0, queue, 0, 0, 0, first, 0, 0, 0, spans, 0, 0, 0, 0]);
+            directory.extend([[0; 8], [0, 0, 0, 0, 0, 0, 0, end], [0; 8], [0; 8]].concat());
+        }
+        headers::index(&directory);
+        let mut block = vec![0, 0, 0, 0, 0, spans.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (base_offset, offset, len) in spans {
+            block.extend([base_offset.to_be_bytes(), [0; 8]].concat());
+            block.extend([offset.to_be_bytes(), len.to_be_bytes(), [0; 4]].concat());
+        }
+        headers::index(&block);
     }
 
     #[test]
@@ -75,9 +97,32 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn arbitrary_steps_over_sealed_segments(steps in vec((0_u8..8, any::<[u8; 7]>()), 0..6)) {
+        let bytes: Vec<u8> =
+            steps.iter().flat_map(|(what, rest)| std::iter::once(what).chain(rest)).copied().collect();
+        sealed::check(&bytes);
+    }
+
+    /// One field of an index or the superblock, behind checksums that are right: the footer's is
+    /// the one after the directory's.
+    #[test]
+    fn believable_lies_of_indexes(
+        which in any::<u8>(), at in 0_u16..160, bytes in any::<[u8; 2]>(), more in any::<bool>(),
+    ) {
+        let ([high, low], [a, b]) = (at.to_be_bytes(), bytes);
+        let change = [u8::from(more), which, 0, 0, high, low, a, b];
+        let fix = [2, which, 0, 0, 0, 0, 0, 0];
+        let fix_footer = [2, which.saturating_add(1), 0, 0, 0, 0, 0, 0];
+        sealed::check(&[change, fix, fix_footer].concat());
+    }
+}
+
 #[test]
 fn an_untouched_log_is_found_whole() {
     image::check(&[]);
+    assert_eq!(sealed::check(&[]), 0);
 }
 
 /// Every seed reaches what it is meant for.
@@ -104,8 +149,11 @@ fn seeds_are_survived_and_mean_something() {
         let known = engine::log::superblock_format::Superblock::decode(&bytes).is_some()
             || engine::log::segment_format::SegmentHeader::decode(&bytes).is_some()
             || engine::log::group_format::GroupHeader::decode(&bytes).is_some()
-            || engine::log::entry_format::EntryHeader::decode(&bytes).is_some();
+            || engine::log::entry_format::EntryHeader::decode(&bytes).is_some()
+            || headers::index(&bytes) > 0;
         assert!(known);
     }
     seeds("image").iter().for_each(|bytes| image::check(bytes));
+    let derived = seeds("sealed").iter().filter(|bytes| sealed::check(bytes) > 0).count();
+    assert_eq!(derived, 5, "a block, a span, a row, a footer, a length");
 }

@@ -494,10 +494,6 @@ const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
-        name: "a-full-log-has-no-room-for-a-checkpoint",
-        edits: &[(WRITER, "let is_free = entry.kept_back ||", "let is_free = true || entry.kept_back ||")],
-    },
-    Mutant {
         name: "a-start-inside-a-group-takes-all-of-it",
         edits: &[("src/index/queue.rs", "let gone = if end > offset {", "let gone = if end > u64::MAX - 1 {")],
     },

@@ -1,9 +1,10 @@
 //! `uringmq dump`: the groups and entries of a data directory, readable.
 //!
 //! Reads top-down: [`run`] -> `engine::audit` (finds them, shows damage on the way) -> `Dumper`
-//! (which of them) -> `text` or `json` (how).
+//! (which of them) -> `text` or `json` (how). With `--index` it is index files: `index`.
 //! Names of queues come from shard 0's log: it is read beforehand unless it is what is printed.
 
+mod index;
 mod json;
 mod text;
 
@@ -20,6 +21,7 @@ use engine::audit::{Damage, Found, Group, Unreadable, Visitor, walk_from};
 use engine::data_dir::DataDir;
 use engine::log::entry_format::Kind;
 use engine::log::position::LogPos;
+use engine::log::superblock_format::Superblock;
 
 use crate::exit;
 use crate::failure::Failure;
@@ -28,13 +30,14 @@ use crate::verify;
 
 /// Options of `dump`.
 ///
-/// Prints every group of a shard's log with its entries, in the order in which they were written,
-/// and every damage where it is met. What lies outside of the log (leftovers of crashes) is not
+/// Prints what a shard's superblock says, and every group of its log with its entries, in the order
+/// in which they were written, and every damage where it is met. What lies outside of the log (leftovers of crashes) is not
 /// shown.
 #[derive(Debug, Args)]
 #[command(after_help = exit::after_help(
     "  uringmq dump ./uringmq-data --limit 20\n  \
      uringmq dump ./uringmq-data --topic greetings --queue 0 --payload\n  \
+     uringmq dump ./uringmq-data --index 3 --topic greetings\n  \
      uringmq dump ./uringmq-data --shard 0 --from 8192 --json | jq -c 'select(.type == \"entry\")'"
 ))]
 pub(crate) struct Options {
@@ -60,6 +63,9 @@ pub(crate) struct Options {
     /// Show keys and values of records, with unprintable bytes escaped.
     #[arg(long)]
     payload: bool,
+    /// Show index files instead: of this sealed segment, or of all; --limit is a number of spans.
+    #[arg(long, value_name = "SEGMENT", conflicts_with_all = ["from", "payload"])]
+    index: Option<Option<u64>>,
     /// One JSON object per group, entry and damage, and line. What is not UTF-8 is in base64, in
     /// a field ending in `_base64`.
     #[arg(long)]
@@ -95,6 +101,9 @@ fn dump(options: &Options, dir: &DataDir) -> Result<(), Failure> {
         }
         None => 0..dir.shards,
     };
+    if let Some(number) = options.index {
+        return index::dump(options, dir, shards, number);
+    }
     let in_order = shards.start == 0 && options.from == 0 && options.topic.is_none();
     let topics = if in_order { Topics::default() } else { topics(dir).map_err(unreadable)? };
     let mut dumper = Dumper {
@@ -159,6 +168,17 @@ struct Dumper<'o> {
 }
 
 impl Visitor for Dumper<'_> {
+    fn begins(&mut self, _: LogPos, superblock: Option<&Superblock>) {
+        let from_front = self.options.topic.is_none() && self.options.from == 0;
+        let Some(superblock) = superblock.filter(|_| from_front) else { return };
+        if self.result.is_ok() {
+            self.result = match self.options.json {
+                true => json::superblock(&mut self.out, superblock),
+                false => text::superblock(&mut self.out, superblock),
+            };
+        }
+    }
+
     fn group(&mut self, group: &Group) -> ControlFlow<()> {
         self.show(group, group.entries())
     }

@@ -1,7 +1,7 @@
 //! `uringmq verify`: every byte of a data directory, without a node.
 //!
 //! Reads top-down: [`run`] -> `engine::audit` (all the work) -> `text` or `json` (the answer).
-//! Absent: repair. There is no derived data yet that could be made again, and nothing else can be.
+//! Absent: repair of what is stored: only derived data can be made again.
 
 pub(crate) mod json;
 pub(crate) mod text;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use engine::audit::directory::{Checked, segment_bytes, verify_all};
+use engine::audit::repair::{Repaired, Why, removable, repair};
 use engine::audit::topics::Topics;
 use engine::data_dir::{DataDir, DirError};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +23,7 @@ use crate::output::{print, print_json, say};
 
 const DAMAGE: u8 = 1;
 const CANNOT_READ: u8 = 2;
+const DERIVED_DAMAGE: u8 = 3;
 
 /// How often the bar is redrawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -30,7 +32,9 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// Checks that everything in the files is what was written: superblocks, segment headers, groups,
 /// entries, the checksum of every batch, padding, offsets without gaps, store times that never go
-/// back. What a crash may leave (a torn tail, leftovers behind it) is told apart from damage.
+/// back, the checkpoint that a restart begins with; and that every index file says exactly what its
+/// segment holds. What a crash may leave (a torn tail, leftovers behind it, unfinished index files)
+/// is told apart from damage.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Options {
@@ -41,6 +45,10 @@ pub(crate) struct Options {
     /// node this finds damage where there is none.
     #[arg(long)]
     read_only: bool,
+    /// Remove what is derived and damaged or of no use: index files of sealed segments, which the
+    /// node makes again when it starts, and spare files. Segments and superblocks are never touched.
+    #[arg(long, conflicts_with = "read_only")]
+    repair: bool,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
@@ -49,11 +57,13 @@ pub(crate) struct Options {
 const HELP: &str = "Examples:
   uringmq verify ./uringmq-data
   uringmq verify /mnt/copy --read-only --json | jq '.damages'
+  uringmq verify ./uringmq-data --repair
 
 Exit codes:
-  0  clean: everything is what was written
-  1  damage was found
-  2  cannot read: not a data directory, in use, or the file system failed; also wrong usage";
+  0  clean: everything is what was written, or --repair has removed what was not
+  1  what is stored is damaged: restore it from a copy
+  2  cannot read: not a data directory, in use, or the file system failed; also wrong usage
+  3  only index files are damaged: nothing that is stored; --repair removes them";
 
 /// What was found in a directory.
 struct Outcome {
@@ -61,11 +71,32 @@ struct Outcome {
     shards: Vec<Checked>,
     topics: Topics,
     elapsed: Duration,
+    /// Files that were removed, or should have been.
+    repaired: Vec<Repaired>,
 }
 
 impl Outcome {
     fn damages(&self) -> u64 {
         self.shards.iter().map(|shard| shard.report.damages_total).sum()
+    }
+
+    /// Damages to derived data.
+    fn derived(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.report.derived_damages).sum()
+    }
+
+    /// Whether damaged index files are still there.
+    fn needs_repair(&self) -> bool {
+        let gone = |shard: u16, name| {
+            let mut repaired = self.repaired.iter();
+            repaired.any(|file| (file.shard, file.name) == (shard, name) && file.result.is_ok())
+        };
+        self.shards.iter().any(|checked| {
+            let files = removable(checked).into_iter();
+            let mut damaged = files.filter(|(_, why)| *why == Why::Damaged);
+            let kept = !checked.report.derived.kept.is_empty();
+            kept || damaged.any(|(name, _)| !gone(checked.shard, name))
+        })
     }
 
     fn unreadable(&self) -> bool {
@@ -93,7 +124,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let begun = Instant::now();
     let (shards, topics) = verify_all(&dir, &mut |bytes| progress.inc(bytes));
     progress.finish_and_clear();
-    let outcome = Outcome { dir, shards, topics, elapsed: begun.elapsed() };
+    let elapsed = begun.elapsed();
+    let repaired = match options.repair {
+        true => shards.iter().flat_map(|checked| repair(&dir, checked)).collect(),
+        false => Vec::new(),
+    };
+    let outcome = Outcome { dir, shards, topics, elapsed, repaired };
     let printed = match options.json {
         true => print_json(&json::document(&outcome)),
         false => print(&text::report(&outcome)),
@@ -101,10 +137,14 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     if let Err(failure) = printed {
         return failure.report();
     }
-    match (outcome.damages(), outcome.unreadable()) {
-        (1.., _) => ExitCode::from(DAMAGE),
-        (0, true) => ExitCode::from(CANNOT_READ),
-        (0, false) => ExitCode::SUCCESS,
+    if outcome.damages() > outcome.derived() {
+        ExitCode::from(DAMAGE)
+    } else if outcome.unreadable() {
+        ExitCode::from(CANNOT_READ)
+    } else if outcome.needs_repair() {
+        ExitCode::from(DERIVED_DAMAGE)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

@@ -1,14 +1,19 @@
-//! Headers of superblocks, segments, groups and entries, and cuts of them: what can be read is
-//! written as the same bytes again.
+//! Headers of superblocks, segments, groups and entries, footers, directories and blocks of
+//! indexes, and cuts of them: what can be read is written as the same bytes again.
+
+use engine::index::file_format::{Footer, ROW_BYTES, SPANS_PER_BLOCK, Sealed, Spans};
+use engine::io::BLOCK_BYTES;
 
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, EntryHeader};
 use engine::log::group_format::GroupHeader;
 use engine::log::segment_format::SegmentHeader;
+use engine::log::segments::Geometry;
 use engine::log::superblock_format::Superblock;
 
 /// Reads `bytes` as each of them, as they are and with the checksum made right.
 pub(crate) fn check(bytes: &[u8]) {
     decode(bytes);
+    index(bytes);
     // Where each format has its checksum, and what it covers.
     let entry_end = ENTRY_HEADER_BYTES + BATCH_UNCOVERED_BYTES;
     for (at, covered) in [(4, 8..88), (4, 8..64), (0, 4..entry_end)] {
@@ -35,4 +40,75 @@ fn decode(bytes: &[u8]) {
         let head = bytes[ENTRY_HEADER_BYTES..].first_chunk().expect("decode has read it");
         assert_eq!(entry.encode(head), bytes[..ENTRY_HEADER_BYTES]);
     }
+}
+
+/// The log that an index's footer may be of.
+pub(crate) const GEOMETRY: Geometry =
+    Geometry { segment_bytes: 1 << 20, shard: 2, node: [7; 16], epoch: 0 };
+/// Its segment.
+pub(crate) const NUMBER: u64 = 3;
+
+/// Reads `bytes` as the beginning of a footer and of a block of spans, with the checksums made
+/// right, and as a directory; how many of them can be read.
+pub(crate) fn index(bytes: &[u8]) -> u32 {
+    let mut block = bytes.get(..BLOCK_BYTES as usize).unwrap_or(bytes).to_vec();
+    block.resize(BLOCK_BYTES as usize, 0);
+    let field = |at: usize| block[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
+    let (blocks, queues) = (field(72), field(76));
+    let like = Footer { number: NUMBER, sealed: Sealed::default(), blocks, queues, directory: 0 };
+    let (mut footer, mut spans) = (block.clone(), block);
+    let sum = crc32c::crc32c(&footer[8..]);
+    footer[4..8].copy_from_slice(&sum.to_be_bytes());
+    let sum = crc32c::crc32c_append(block_seed(NUMBER, 0), &spans[4..]);
+    spans[..4].copy_from_slice(&sum.to_be_bytes());
+    let read = Footer::decode(&footer, &GEOMETRY, NUMBER, like.file_bytes());
+    if let Some(read) = read {
+        let (again, len) = (read.encode(&GEOMETRY), read.file_bytes());
+        assert_eq!(Footer::decode(&again, &GEOMETRY, NUMBER, len), Some(read));
+        assert!(read.directory_bytes() < GEOMETRY.segment_bytes * 2, "no more than it pays for");
+    }
+    let spans = self::spans(&spans);
+    u32::from(read.is_some()) + u32::from(spans) + u32::from(directory(bytes))
+}
+
+/// What the checksum of a block of spans begins with.
+pub(crate) fn block_seed(number: u64, block: u32) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_be_bytes()), &block.to_be_bytes())
+}
+
+fn spans(block: &[u8]) -> bool {
+    let Some(spans) = Spans::decode(block, NUMBER, 0) else { return false };
+    assert!(spans.len() <= SPANS_PER_BLOCK as usize);
+    assert!(spans.get(0..spans.len() + 1, NUMBER, &GEOMETRY).is_none());
+    if let Some(of_queue) = spans.get(0..spans.len(), NUMBER, &GEOMETRY) {
+        let mut end = 0;
+        for span in of_queue {
+            assert!(span.pos.0 >= end);
+            end = span.pos.0 + u64::from(span.len);
+        }
+    }
+    let Some(all) = spans.all(NUMBER, &GEOMETRY) else { return false };
+    let segment = NUMBER * GEOMETRY.segment_bytes..(NUMBER + 1) * GEOMETRY.segment_bytes;
+    for span in all {
+        let end = span.pos.0 + u64::from(span.len);
+        assert!(segment.contains(&span.pos.0) && end <= segment.end);
+    }
+    spans.len() > 0
+}
+
+/// The first two bytes say how many fences and rows follow.
+fn directory(bytes: &[u8]) -> bool {
+    let [blocks, queues, rest @ ..] = bytes else { return false };
+    let (blocks, queues) = (u32::from(blocks % 4), u32::from(queues % 4));
+    let mut footer =
+        Footer { number: NUMBER, sealed: Sealed::default(), blocks, queues, directory: 0 };
+    let Some(covered) = rest.get(..footer.directory_bytes() as usize) else { return false };
+    footer.directory = crc32c::crc32c(covered);
+    let Some((fences, rows)) = footer.directory(rest) else { return false };
+    assert_eq!((fences.len() as u32, rows.len() as u32), (blocks, queues));
+    let encoded: Vec<u8> = rows.iter().flat_map(|row| row.encode()).collect();
+    assert_eq!(encoded, covered[covered.len() - rows.len() * ROW_BYTES..]);
+    let spans: u64 = rows.iter().map(|row| u64::from(row.spans)).sum();
+    assert_eq!(spans.div_ceil(SPANS_PER_BLOCK.into()), blocks.into());
+    queues > 0
 }

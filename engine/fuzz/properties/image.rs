@@ -1,9 +1,7 @@
 //! A shard's files with anything done to them: recovery and an audit end, with an answer, within
 //! their memory, and agree.
 //!
-//! The input is a list of steps of eight bytes, done to the files of a small log that two lives
-//! wrote. Steps can make checksums right again, so that lengths, counts and positions behind them
-//! are reached.
+//! The input is a list of steps (`steps`), done to the files of a small log that two lives wrote.
 
 use std::cell::LazyCell;
 
@@ -18,19 +16,10 @@ use engine::log::recover::{Found, OpenError, OpenOptions, Opened, Walked};
 use engine::log::writer::{Append, AppendError, Log, WriterOptions};
 use engine::shard::retention::Retention;
 
+use super::steps::{Base, Sum, changed};
+
 const SEGMENT_BYTES: u64 = 32 << 10;
 const ENOMEM: i32 = 12;
-
-/// Where something with a checksum lies: the file, its first byte, the offsets of its checksum and
-/// of what that covers.
-type Sum = (FileName, u64, u64, std::ops::Range<u64>);
-
-struct Base {
-    image: CrashImage,
-    sums: Vec<Sum>,
-    /// Bytes of each segment that are used.
-    used: Vec<u64>,
-}
 
 thread_local! {
     static BASE: LazyCell<Base> = LazyCell::new(base);
@@ -59,10 +48,10 @@ fn base() -> Base {
         image = disk.crash(CrashPolicy::LoseAll);
     }
     let mut sums = vec![
-        (FileName::Superblock, 0, 4, 8..88),
-        (FileName::Superblock, 4096, 4, 8..88),
-        (FileName::Segment(0), 0, 4, 8..64),
-        (FileName::Segment(1), 0, 4, 8..64),
+        Sum::new(FileName::Superblock, 0, 4, 8..88),
+        Sum::new(FileName::Superblock, 4096, 4, 8..88),
+        Sum::new(FileName::Segment(0), 0, 4, 8..64),
+        Sum::new(FileName::Segment(1), 0, 4, 8..64),
     ];
     let mut used = vec![0; 2];
     for (pos, entry_bytes, batch_bytes) in entries {
@@ -71,15 +60,15 @@ fn base() -> Base {
         used[segment] = at + u64::from(entry_bytes);
         let header = ENTRY_HEADER_BYTES as u64;
         let covered = header + BATCH_UNCOVERED_BYTES as u64;
-        sums.push((name, at, 0, 4..covered));
-        sums.push((name, at + header, 17, BATCH_UNCOVERED_BYTES as u64..batch_bytes));
+        sums.push(Sum::new(name, at, 0, 4..covered));
+        sums.push(Sum::new(name, at + header, 17, BATCH_UNCOVERED_BYTES as u64..batch_bytes));
         // The first entry of a group is behind the group's header.
         if image.read(name, at - 64, 4).as_deref() == Some(b"UGR1") {
-            sums.push((name, at - 64, 4, 8..64));
+            sums.push(Sum::new(name, at - 64, 4, 8..64));
         }
     }
     assert!(used.iter().all(|used| *used > 0), "two segments are used");
-    Base { image, sums, used }
+    Base { image, sums, used, segment_bytes: SEGMENT_BYTES }
 }
 
 fn open(disk: &mut SimDisk, visit: impl FnMut(&Found<'_>)) -> Result<(Log, Walked), OpenError> {
@@ -128,71 +117,6 @@ fn settle(log: &mut Log, disk: &mut SimDisk) {
             return;
         }
     }
-}
-
-/// Does what `steps` say to the base.
-fn changed(base: &Base, steps: &[u8]) -> CrashImage {
-    let mut image = base.image.clone();
-    for step in steps.chunks_exact(8).take(64) {
-        let Ok([what, which, at0, at1, at2, at3, a, b]) = <[u8; 8]>::try_from(step) else { break };
-        let at = u32::from_be_bytes([at0, at1, at2, at3]);
-        let (name, first, sum_at, covered) = &base.sums[usize::from(which) % base.sums.len()];
-        let segment = u64::from(which) % 2;
-        let len = image.len(*name);
-        match what % 8 {
-            // Bytes of something that has a checksum ...
-            0 | 1 => {
-                let offset = first + u64::from(at) % covered.end;
-                let bytes = [a, b];
-                let bytes = &bytes[..usize::from(what % 2) + 1];
-                if len.is_some_and(|len| offset + bytes.len() as u64 <= len) {
-                    image.overwrite(*name, offset, bytes);
-                }
-            }
-            // ... which is right all the same.
-            2 => {
-                let bytes = image.read(
-                    *name,
-                    first + covered.start,
-                    (covered.end - covered.start) as usize,
-                );
-                if let Some(bytes) = bytes {
-                    let sum = crc32c::crc32c(&bytes).to_be_bytes();
-                    image.overwrite(*name, first + sum_at, &sum);
-                }
-            }
-            // Bytes anywhere, also behind the end.
-            3 => put(&mut image, FileName::Segment(segment), u64::from(at), &[a, b]),
-            // A stretch of the log at another place, or in place of it.
-            4 => {
-                let (from, to) = (u64::from(at) % base.used[segment as usize], u64::from(a) * 128);
-                let bytes = image.read(FileName::Segment(segment), from & !7, usize::from(b) * 8);
-                if let Some(bytes) = bytes {
-                    put(&mut image, FileName::Segment(u64::from(which / 2) % 2), to, &bytes);
-                }
-            }
-            // Zeros.
-            5 => {
-                let zeros = vec![0; usize::from(b) * 16];
-                put(&mut image, FileName::Segment(segment), u64::from(at), &zeros);
-            }
-            6 => match which % 4 {
-                0 => image.remove(*name),
-                1 => image.create(FileName::Segment(u64::from(at) << (a % 40)), SEGMENT_BYTES),
-                2 => image.create(*name, u64::from(at) % (2 * SEGMENT_BYTES)),
-                _ => image.create(FileName::Spare(u64::from(at)), SEGMENT_BYTES),
-            },
-            _ => {}
-        }
-    }
-    image
-}
-
-fn put(image: &mut CrashImage, name: FileName, offset: u64, bytes: &[u8]) {
-    let Some(room) = image.len(name).and_then(|len| len.checked_sub(bytes.len() as u64)) else {
-        return;
-    };
-    image.overwrite(name, offset % (room + 1), bytes);
 }
 
 /// Recovers and audits the log after `steps`.

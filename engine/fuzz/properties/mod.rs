@@ -6,3 +6,5 @@ pub(crate) mod batch;
 pub(crate) mod change;
 pub(crate) mod headers;
 pub(crate) mod image;
+pub(crate) mod sealed;
+mod steps;

@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::damage::{Damage, Place, What};
+use super::derived::{Derived, DerivedReport};
+use super::pointer::Named;
 use super::topics::{Topics, changes_of};
-use super::{Expected, Found, Group, Unreadable, Visitor, Walked, walk};
+use super::{Expected, Found, Group, Unreadable, Visitor, Walked, files, walk};
 use crate::batch::BatchRef;
 use crate::broker::{METADATA_QUEUE, read_change};
 use crate::io::Disk;
 use crate::log::entry_format::{ENTRY_HEADER_BYTES, Kind};
 use crate::log::position::LogPos;
+use crate::log::superblock_format::Superblock;
 use crate::shard::checkpoint_format::{Part, parts};
 use crate::shard::offsets::is_commit;
 
@@ -59,6 +62,10 @@ pub struct ShardReport {
     pub damages: Vec<Damage>,
     /// How many there are.
     pub damages_total: u64,
+    /// How many of them are to derived data.
+    pub derived_damages: u64,
+    /// Index files.
+    pub derived: DerivedReport,
 }
 
 /// Checks a shard. Shard 0 must be the first: it teaches `topics`. `passed` is told how many more
@@ -83,6 +90,8 @@ pub fn verify<D: Disk>(
         checkpoint: None,
         is_trimmed: false,
         first: LogPos(0),
+        derived: Derived::new(expected),
+        named: None,
     };
     let walked = walk(disk, expected, &mut checker);
     checker.finish(walked)
@@ -102,12 +111,23 @@ struct Checker<'a> {
     is_trimmed: bool,
     /// Where the log begins.
     first: LogPos,
+    derived: Derived,
+    /// The checkpoint that the superblock names.
+    named: Option<Named>,
 }
 
 impl Visitor for Checker<'_> {
-    fn begins(&mut self, first: LogPos) {
+    fn begins(&mut self, first: LogPos, superblock: Option<&Superblock>) {
         self.is_trimmed = first.0 >= self.expected.segment_bytes;
         self.first = first;
+        let geometry = files::geometry(&self.expected, superblock);
+        self.named = superblock.and_then(|superblock| Named::new(superblock, &geometry));
+    }
+
+    fn sealed<D: Disk>(&mut self, disk: &mut D, number: u64) {
+        if let Some(damage) = self.derived.sealed(disk, number) {
+            self.damage(&damage);
+        }
     }
 
     fn group(&mut self, group: &Group) -> ControlFlow<()> {
@@ -133,7 +153,9 @@ impl Visitor for Checker<'_> {
     }
 
     fn damage(&mut self, damage: &Damage) {
+        self.derived.damage(damage);
         self.report.damages_total += 1;
+        self.report.derived_damages += u64::from(damage.is_derived());
         if self.report.damages.len() < LISTED_MAX {
             self.report.damages.push(*damage);
         }
@@ -151,6 +173,10 @@ impl Checker<'_> {
     }
 
     fn check_header(&mut self, group: &Group) {
+        self.derived.group(group);
+        if let Some(named) = &mut self.named {
+            named.group(group);
+        }
         let header = group.header();
         let (found, before) = (header.watermark, self.watermark);
         if !(before..=header.position).contains(&found) {
@@ -162,6 +188,10 @@ impl Checker<'_> {
     fn entry(&mut self, group: &Group, found: &Found<'_>) {
         let (header, pos) = (&found.header, found.pos);
         let queue = Some(header.queue);
+        self.derived.entry(found);
+        if let Some(named) = &mut self.named {
+            named.entry(found);
+        }
         self.report.entries += 1;
         self.report.records += u64::from(found.records);
         if !is_padding_zero(group, found) {
@@ -210,6 +240,10 @@ impl Checker<'_> {
         let _ = parts(found.batch, |part| {
             if let Part::End { begin } = part {
                 self.checkpoint = self.checkpoint.max(Some(begin));
+            }
+            self.derived.part(&part);
+            if let Some(named) = &mut self.named {
+                named.part(&part);
             }
         });
     }
@@ -269,8 +303,8 @@ impl Checker<'_> {
             self.topics.doubt();
         }
         // Where metadata is damaged, topics may be unknown for that reason.
-        if self.expected.shard == 0 && (self.report.damages_total > 0 || walked.is_err()) {
-            self.topics.doubt();
+        if self.expected.shard == 0 && (self.is_damaged() || walked.is_err()) {
+            self.topics.distrust();
         }
         let unknown: Vec<(u32, LogPos)> = (self.queues.values())
             .filter(|queue| queue.id != METADATA_QUEUE)
@@ -287,9 +321,30 @@ impl Checker<'_> {
                 self.damage(&Damage { place, sequence: None, queue: Some(queue), what });
             }
         }
+        self.finish_derived(walked.as_ref().ok());
         let result = walked.map(|walked| self.report.walked = walked);
         self.report.queues = self.queues.into_values().collect();
         (self.report, result)
+    }
+}
+
+impl Checker<'_> {
+    /// Whether something that is stored is damaged.
+    fn is_damaged(&self) -> bool {
+        self.report.damages_total > self.report.derived_damages
+    }
+
+    /// What the walk as a whole says of the superblock's checkpoint and of indexes.
+    fn finish_derived(&mut self, walked: Option<&Walked>) {
+        let is_whole = walked.is_some() && !self.is_damaged();
+        if let Some(damage) = self.named.as_ref().filter(|_| is_whole).and_then(Named::fault) {
+            self.damage(&damage);
+        }
+        let is_sound = walked.is_some() && !self.is_damaged();
+        let derived = std::mem::replace(&mut self.derived, Derived::new(&self.expected));
+        let (report, damages) = derived.finish(walked, self.topics, is_sound);
+        self.report.derived = report;
+        damages.iter().for_each(|damage| self.damage(damage));
     }
 }
 

@@ -9,6 +9,9 @@ use crate::io::FileName;
 use crate::log::position::LogPos;
 use crate::log::recover::EntryFault;
 
+use super::index_file::IndexFault;
+use super::pointer::PointerFault;
+
 /// A place in a shard's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -52,6 +55,15 @@ pub struct Damage {
     pub what: What,
 }
 
+impl Damage {
+    /// Whether it is to derived data: nothing that is stored is lost, and the node makes it again
+    /// when the file is gone.
+    #[must_use]
+    pub const fn is_derived(&self) -> bool {
+        matches!(self.what, What::Index(_))
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.place)?;
@@ -80,6 +92,17 @@ pub enum What {
     /// A slot says that it belongs elsewhere, or was written to the other slot's place.
     #[error("a slot of the superblock belongs elsewhere: {0} differs")]
     SuperblockForeign(&'static str),
+    /// The checkpoint that the superblock names is not there.
+    #[error("the checkpoint that it names, at position {at}, {fault}")]
+    Checkpoint {
+        /// Where it should begin.
+        at: LogPos,
+        /// What is wrong.
+        fault: PointerFault,
+    },
+    /// An index file, which is derived data.
+    #[error("the index is damaged: {0}")]
+    Index(IndexFault),
     /// A group is of a life that the superblock does not know.
     #[error("a group is of a later life than the superblock")]
     LaterLife,
@@ -198,6 +221,11 @@ pub enum Proof {
         /// The last group that it found.
         sequence: u64,
     },
+    /// The superblock was written when it was durable.
+    Durable {
+        /// The last group that was.
+        sequence: u64,
+    },
 }
 
 impl fmt::Display for Proof {
@@ -208,6 +236,9 @@ impl fmt::Display for Proof {
             }
             Self::Found { sequence } => {
                 write!(f, "the log was whole up to group {sequence} when it was last opened")
+            }
+            Self::Durable { sequence } => {
+                write!(f, "the superblock says that all groups up to {sequence} were durable")
             }
         }
     }

@@ -31,7 +31,13 @@ pub(super) fn open<D: Disk, V: Visitor>(
         None
     };
     walked.epoch = superblock.map(|superblock| superblock.epoch);
-    walked.spares = names.iter().filter(|name| matches!(name, FileName::Spare(_))).count() as u64;
+    for name in &names {
+        match name {
+            FileName::Spare(number) => walked.spare_numbers.push(*number),
+            FileName::Index(number) => walked.index_numbers.push(*number),
+            FileName::Segment(_) | FileName::Superblock => {}
+        }
+    }
     let mut opened = Opened { superblock, ..Opened::default() };
     segments(disk, expected, &names, &mut opened, visitor)?;
     walked.segments = opened.segments.len() as u64;

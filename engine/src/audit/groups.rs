@@ -5,6 +5,7 @@
 //! After damage the walk goes on with the next group that belongs to the log by life and
 //! sequence. Invariant: every step moves on; damage is shown before what comes behind it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::damage::{Damage, Place, Proof, What};
@@ -12,7 +13,7 @@ use super::{
     Expected, FaultAt, Group, LISTED_MAX, Leftovers, Opened, Tail, Torn, Unreadable, Visitor,
     Walked, files,
 };
-use crate::io::{BLOCK_BYTES, Disk};
+use crate::io::{BLOCK_BYTES, Disk, FileId};
 use crate::log::entry_format::EntryHeader;
 use crate::log::group_format::GroupHeader;
 use crate::log::position::LogPos;
@@ -33,6 +34,7 @@ pub(super) fn walk<D: Disk, V: Visitor>(
 ) -> Result<(), Unreadable> {
     let geometry = files::geometry(expected, opened.superblock.as_ref());
     let known = opened.superblock.map(|superblock| superblock.sequence);
+    let certain = opened.superblock.map_or(0, |superblock| superblock.certain());
     // Without a superblock every life counts.
     let scan = Scan::new(geometry, known.unwrap_or(u64::MAX), &opened.segments);
     let base = |number: u64| LogPos(number * expected.segment_bytes);
@@ -43,6 +45,9 @@ pub(super) fn walk<D: Disk, V: Visitor>(
         scan,
         geometry,
         found_before: known.unwrap_or(0),
+        certain,
+        files: &opened.segments,
+        number: geometry.number(from).max(geometry.number(first)),
         visitor,
         walked,
         epoch: 0,
@@ -70,6 +75,11 @@ struct Walk<'a, D, V> {
     geometry: Geometry,
     /// The last group that the newest life found when it began.
     found_before: u64,
+    /// The last group that was durable by the superblock.
+    certain: u64,
+    files: &'a BTreeMap<u64, FileId>,
+    /// The segment of the last group.
+    number: u64,
     visitor: &'a mut V,
     walked: &'a mut Walked,
     /// Life of the last group.
@@ -114,7 +124,7 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
                 Err(OpenError::Damaged { at, .. }) => {
                     self.damage(at, None, What::LaterLife);
                     self.scan.doubt_superblock();
-                    self.found_before = 0;
+                    (self.found_before, self.certain) = (0, 0);
                 }
                 Err(error) => return Err(error),
             }
@@ -141,6 +151,7 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
 
     /// A group that counts.
     fn counted(&mut self, group: &Group, show: impl Fn(&mut V, &Group) -> ControlFlow<()>) -> Step {
+        self.leave(self.geometry.number(group.header().position));
         self.settle_doubts(Some(group.header()));
         self.epoch = group.header().epoch;
         self.walked.groups += 1;
@@ -150,6 +161,18 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
             ControlFlow::Continue(()) => Step::On,
             ControlFlow::Break(()) => Step::Enough,
         }
+    }
+
+    /// Tells the visitor which segments are sealed, now that the log goes on in `number`.
+    fn leave(&mut self, number: u64) {
+        if self.number >= number {
+            return;
+        }
+        self.scan.reader().finish(self.disk);
+        for (&sealed, _) in self.files.range(self.number..number) {
+            self.visitor.sealed(self.disk, sealed);
+        }
+        self.number = number;
     }
 
     /// What lies between two groups: `padding` up to the block's end, and the rest of a segment
@@ -214,11 +237,12 @@ impl<D: Disk, V: Visitor> Walk<'_, D, V> {
             .scan
             .proof(self.disk, Some(&mut gap), LogPos(u64::MAX))?
             .map(|later| later.sequence);
-        let found = Some(self.found_before).filter(|found| self.scan.sequence() < *found);
-        let proof = match (later, found) {
-            (Some(sequence), _) => Proof::Later { sequence },
-            (None, Some(sequence)) => Proof::Found { sequence },
-            (None, None) => return Ok(Step::End(gap.leftovers)),
+        let beyond = |group: u64| Some(group).filter(|group| self.scan.sequence() < *group);
+        let proof = match (later, beyond(self.found_before), beyond(self.certain)) {
+            (Some(sequence), _, _) => Proof::Later { sequence },
+            (None, Some(sequence), _) => Proof::Found { sequence },
+            (None, None, Some(sequence)) => Proof::Durable { sequence },
+            (None, None, None) => return Ok(Step::End(gap.leftovers)),
         };
         if let Some(group) = self.scan.suspect(self.disk)? {
             for FaultAt { pos, fault } in group.checked().filter_map(Result::err) {

@@ -10,14 +10,23 @@
 //! by the superblock of a later life, or by bytes inside the log that nobody wrote.
 //! Damage to the last groups of the newest life looks like a torn tail and is reported as one.
 //!
-//! Invariants: nothing is written; memory is O(queues + segments + listed damages).
-//! Absent: repair; anything across shards but topic names. Derived data: there is none yet.
+//! Indexes of sealed segments are derived data (`derived` -> `index` -> `index_file`): damage to
+//! them is told apart, and only they are ever repaired ([`repair`]).
+//!
+//! Invariants: a walk writes nothing; memory is O(queues + segments + listed damages + entries of
+//! one segment).
+//! Absent: repair of what is stored; anything across shards but topic names.
 
 mod check;
 mod damage;
+mod derived;
 pub mod directory;
 mod files;
 mod groups;
+mod index;
+pub mod index_file;
+mod pointer;
+pub mod repair;
 pub mod topics;
 
 use std::collections::BTreeMap;
@@ -28,10 +37,13 @@ use thiserror::Error;
 pub use crate::log::recover::{EntryFault, FaultAt, Found, Group, Leftovers};
 pub use check::{LISTED_MAX, QueueReport, ShardReport, verify};
 pub use damage::{Damage, Place, Proof, What};
+pub use derived::DerivedReport;
+pub use pointer::PointerFault;
 
 use crate::io::{Disk, Errno, FileName};
 use crate::log::position::LogPos;
 use crate::log::recover::OpenError;
+use crate::log::superblock_format::Superblock;
 
 /// What the files of a shard must say of themselves.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +71,12 @@ pub struct Unreadable {
 /// Who is shown what a walk meets, in log order.
 pub trait Visitor {
     /// The log begins at `first`: in its first segment, unless retention has taken that out.
-    fn begins(&mut self, _first: LogPos) {}
+    /// The superblock is what counts of it, if a slot is intact.
+    fn begins(&mut self, _first: LogPos, _superblock: Option<&Superblock>) {}
+
+    /// The log goes on behind segment `number`, which is sealed: its groups were shown. Nothing is
+    /// in flight on the disk.
+    fn sealed<D: Disk>(&mut self, _disk: &mut D, _number: u64) {}
 
     /// A group whose entries are all intact. `Break` ends the walk.
     fn group(&mut self, group: &Group) -> ControlFlow<()>;
@@ -85,8 +102,10 @@ pub struct Walked {
     pub segments: u64,
     /// Bytes of the segment files.
     pub segment_bytes: u64,
-    /// Written space that waits to become a segment.
-    pub spares: u64,
+    /// Written space that waits to become a segment: the numbers of the files.
+    pub spare_numbers: Vec<u64>,
+    /// Numbers of the index files.
+    pub index_numbers: Vec<u64>,
     /// Groups that count.
     pub groups: u64,
     /// Their bytes, headers included, padding left out.
@@ -148,7 +167,8 @@ pub fn walk_from<D: Disk, V: Visitor>(
     let mut walked = Walked::default();
     let opened = files::open(disk, expected, visitor, &mut walked).map_err(unreadable)?;
     if let Some((&first, _)) = opened.segments.first_key_value() {
-        visitor.begins(LogPos(first * expected.segment_bytes));
+        let first = LogPos(first * expected.segment_bytes);
+        visitor.begins(first, opened.superblock.as_ref());
         groups::walk(disk, expected, &opened, from, visitor, &mut walked)?;
     }
     Ok(walked)
@@ -179,5 +199,5 @@ fn unreadable(error: OpenError) -> Unreadable {
 #[derive(Debug, Default)]
 struct Opened {
     segments: BTreeMap<u64, crate::io::FileId>,
-    superblock: Option<crate::log::superblock_format::Superblock>,
+    superblock: Option<Superblock>,
 }

@@ -32,6 +32,8 @@ pub struct Topics {
     topics: BTreeMap<u32, Vec<u32>>,
     /// Changes may be missing.
     doubtful: bool,
+    /// Changes are damaged.
+    damaged: bool,
 }
 
 impl Topics {
@@ -66,6 +68,17 @@ impl Topics {
     /// Some changes could not be read.
     pub fn doubt(&mut self) {
         self.doubtful = true;
+    }
+
+    /// Some changes are damaged.
+    pub fn distrust(&mut self) {
+        (self.doubtful, self.damaged) = (true, true);
+    }
+
+    /// Whether no change is damaged: what was deleted is known to be.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.damaged
     }
 
     /// Whether every change is known.
@@ -135,8 +148,10 @@ impl Visitor for Topics {
         ControlFlow::Continue(())
     }
 
-    fn damage(&mut self, _: &Damage) {
-        self.doubt();
+    fn damage(&mut self, damage: &Damage) {
+        if !damage.is_derived() {
+            self.distrust();
+        }
     }
 
     fn passed(&mut self, _: u64) {}

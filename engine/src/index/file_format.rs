@@ -36,7 +36,7 @@
 //!         32   16 node           id of the data directory
 //!         48    8 first_sequence of the segment's groups
 //!         56    8 last_sequence
-//!         64    8 newest_ms      store time of its last group
+//!         64    8 newest_ms      nothing in it was stored later
 //!         72    4 blocks         of spans
 //!         76    4 queues
 //!         80    4 directory      crc32c of fences and queues
@@ -44,6 +44,8 @@
 //! ```
 //!
 //! The footer is written last, when everything before it is durable.
+//! A reader takes nothing that a segment of this length cannot hold, and no spans outside of it: so
+//! whatever a file says, it asks for no more memory than its segment is long.
 
 use std::mem::{offset_of, size_of};
 
@@ -52,21 +54,24 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::queue::Span;
 use crate::io::BLOCK_BYTES;
+use crate::limits::CHUNK_BYTES;
+use crate::log::entry_format::ENTRY_HEADER_BYTES;
 use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Spans in a full block.
-pub(crate) const SPANS_PER_BLOCK: u32 =
-    ((BLOCK - size_of::<RawBlock>()) / size_of::<RawSpan>()) as u32;
+pub const SPANS_PER_BLOCK: u32 = ((BLOCK - size_of::<RawBlock>()) / size_of::<RawSpan>()) as u32;
 /// Bytes of one fence.
 pub(crate) const FENCE_BYTES: usize = size_of::<Fence>();
 /// Bytes of one queue's row.
-pub(crate) const ROW_BYTES: usize = size_of::<RawRow>();
+pub const ROW_BYTES: usize = size_of::<RawRow>();
 
 const MAGIC: [u8; 4] = *b"UIX1";
 const VERSION: u32 = 1;
 const ALONE: u32 = 1 << 31;
+/// An entry is never shorter, nor is a span.
+const SPAN_BYTES_MIN: u64 = ENTRY_HEADER_BYTES as u64;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -124,9 +129,11 @@ const _: () = assert!(size_of::<RawFooter>() == 84 && offset_of!(RawFooter, bloc
 const _: () = assert!(SPANS_PER_BLOCK == 145);
 
 /// The first span of a block.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
-pub(crate) struct Fence {
+pub struct Fence {
     base_offset: U64,
     store_ms: U64,
 }
@@ -149,26 +156,28 @@ impl Fence {
 }
 
 /// What one queue has in the segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
     /// Queue id.
-    pub(crate) queue: u32,
+    pub queue: u32,
     /// Its first span, counted over all blocks.
-    pub(crate) first: u32,
+    pub first: u32,
     /// How many it has.
-    pub(crate) spans: u32,
+    pub spans: u32,
     /// Its first offset in the segment.
-    pub(crate) base_offset: u64,
+    pub base_offset: u64,
     /// The offset behind its last record there.
-    pub(crate) end_offset: u64,
+    pub end_offset: u64,
     /// Bytes of its batches.
-    pub(crate) batch_bytes: u64,
+    pub batch_bytes: u64,
     /// Store time of its last span, in milliseconds since the Unix epoch.
-    pub(crate) newest_ms: u64,
+    pub newest_ms: u64,
 }
 
 impl Row {
-    pub(crate) fn encode(&self) -> [u8; ROW_BYTES] {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; ROW_BYTES] {
         let raw = RawRow {
             queue: self.queue.into(),
             first: self.first.into(),
@@ -197,29 +206,34 @@ impl Row {
 
 /// What an index says of its segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    /// Sequence numbers of the segment's first and last group.
-    pub(crate) first_sequence: u64,
-    pub(crate) last_sequence: u64,
-    /// Store time of the last group, in milliseconds since the Unix epoch.
-    pub(crate) newest_ms: u64,
+pub struct Sealed {
+    /// Sequence number of the segment's first group ...
+    pub first_sequence: u64,
+    /// ... and of its last.
+    pub last_sequence: u64,
+    /// Nothing in it was stored later, in milliseconds since the Unix epoch.
+    pub newest_ms: u64,
 }
 
 /// The last block of an index file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Footer {
-    pub(crate) number: u64,
-    pub(crate) sealed: Sealed,
+pub struct Footer {
+    /// The segment.
+    pub number: u64,
+    /// What holds of it.
+    pub sealed: Sealed,
     /// Blocks of spans.
-    pub(crate) blocks: u32,
-    pub(crate) queues: u32,
+    pub blocks: u32,
+    /// Queues that have spans.
+    pub queues: u32,
     /// crc32c of fences and rows.
-    pub(crate) directory: u32,
+    pub directory: u32,
 }
 
 impl Footer {
     /// The whole block.
-    pub(crate) fn encode(&self, geometry: &Geometry) -> [u8; BLOCK] {
+    #[must_use]
+    pub fn encode(&self, geometry: &Geometry) -> [u8; BLOCK] {
         let raw = RawFooter {
             magic: MAGIC,
             checksum: U32::ZERO,
@@ -245,7 +259,8 @@ impl Footer {
 
     /// Reads the last block of a file of `len` bytes; `None` when it is not the intact footer of
     /// segment `number` of this log.
-    pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, number: u64, len: u64) -> Option<Self> {
+    #[must_use]
+    pub fn decode(bytes: &[u8], geometry: &Geometry, number: u64, len: u64) -> Option<Self> {
         let (raw, _) = RawFooter::ref_from_prefix(bytes.get(..BLOCK)?).ok()?;
         let intact =
             raw.magic == MAGIC && raw.checksum.get() == crc32c::crc32c(bytes.get(8..BLOCK)?);
@@ -265,27 +280,39 @@ impl Footer {
             queues: raw.queues.get(),
             directory: raw.directory.get(),
         };
-        (intact && ours && footer.file_bytes() == len).then_some(footer)
+        (intact && ours && footer.is_possible(geometry) && footer.file_bytes() == len)
+            .then_some(footer)
+    }
+
+    /// Whether a segment can hold so many spans and queues.
+    fn is_possible(&self, geometry: &Geometry) -> bool {
+        let spans_max = geometry.segment_bytes / SPAN_BYTES_MIN;
+        let full_blocks = u64::from(self.blocks.saturating_sub(1));
+        full_blocks * u64::from(SPANS_PER_BLOCK) <= spans_max && u64::from(self.queues) <= spans_max
     }
 
     /// Bytes of fences and rows.
-    pub(crate) fn directory_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn directory_bytes(&self) -> u64 {
         u64::from(self.blocks) * FENCE_BYTES as u64 + u64::from(self.queues) * ROW_BYTES as u64
     }
 
     /// Where fences and rows begin.
-    pub(crate) fn directory_offset(&self) -> u64 {
+    #[must_use]
+    pub fn directory_offset(&self) -> u64 {
         u64::from(self.blocks) * u64::from(BLOCK_BYTES)
     }
 
     /// Length of the whole file.
-    pub(crate) fn file_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
         let directory = self.directory_bytes().next_multiple_of(u64::from(BLOCK_BYTES));
         self.directory_offset() + directory + u64::from(BLOCK_BYTES)
     }
 
-    /// Reads fences and rows; `None` when they are not what was written.
-    pub(crate) fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
+    /// Reads fences and rows; `None` when they are not what was written, or cannot be true.
+    #[must_use]
+    pub fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
         let bytes = bytes.get(..usize::try_from(self.directory_bytes()).ok()?)?;
         if crc32c::crc32c(bytes) != self.directory {
             return None;
@@ -293,7 +320,25 @@ impl Footer {
         let (fences, rows) = bytes.split_at_checked(self.blocks as usize * FENCE_BYTES)?;
         let fences = <[Fence]>::ref_from_bytes(fences).ok()?;
         let rows = <[RawRow]>::ref_from_bytes(rows).ok()?;
-        Some((fences.to_vec(), rows.iter().map(Row::decode).collect()))
+        if rows.iter().any(|row| row.reserved != U32::ZERO) {
+            return None;
+        }
+        let rows: Vec<Row> = rows.iter().map(Row::decode).collect();
+        self.holds(&rows).then(|| (fences.to_vec(), rows))
+    }
+
+    /// Whether the rows are in order and share out the spans of all blocks.
+    fn holds(&self, rows: &[Row]) -> bool {
+        let mut spans = 0_u64;
+        let mut before = None;
+        let fit = rows.iter().all(|row| {
+            let follows = u64::from(row.first) == spans && before < Some(row.queue);
+            spans += u64::from(row.spans);
+            before = Some(row.queue);
+            let is_range = row.base_offset < row.end_offset;
+            follows && row.spans > 0 && is_range && row.batch_bytes <= u32::MAX.into()
+        });
+        fit && spans.div_ceil(SPANS_PER_BLOCK.into()) == u64::from(self.blocks)
     }
 }
 
@@ -349,146 +394,98 @@ fn checksum(bytes: &[u8], number: u64, block: u32) -> u32 {
 
 /// The spans of one block, as they were written.
 #[derive(Debug)]
-pub(crate) struct Spans<'a>(&'a [RawSpan]);
+pub struct Spans<'a>(&'a [RawSpan]);
 
 impl<'a> Spans<'a> {
     /// Reads block `block` of segment `number`; `None` when it is not what was written.
-    pub(crate) fn decode(bytes: &'a [u8], number: u64, block: u32) -> Option<Self> {
+    #[must_use]
+    pub fn decode(bytes: &'a [u8], number: u64, block: u32) -> Option<Self> {
         let bytes = bytes.get(..BLOCK)?;
         let (head, spans) = RawBlock::ref_from_prefix(bytes).ok()?;
         let intact = head.checksum.get() == checksum(bytes.get(4..)?, number, block);
-        let (spans, _) =
+        let (spans, rest) =
             <[RawSpan]>::ref_from_prefix_with_elems(spans, head.spans.get().into()).ok()?;
-        intact.then_some(Self(spans))
+        let clean = head.reserved == [0; 10] && rest.iter().all(|byte| *byte == 0);
+        (intact && clean).then_some(Self(spans))
     }
 
-    /// The spans at `range`, of segment `number`.
-    pub(crate) fn get(
+    /// How many.
+    #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The spans at `range`, of one queue in segment `number`; `None` if they are not there, do not
+    /// follow each other, or one lies outside of the segment.
+    #[must_use]
+    pub fn get(
         &self,
         range: std::ops::Range<usize>,
         number: u64,
         geometry: &Geometry,
     ) -> Option<impl Iterator<Item = Span> + use<'a>> {
-        let start = number * geometry.segment_bytes;
-        let span = move |raw: &RawSpan| Span {
-            base_offset: raw.base_offset.get(),
-            pos: LogPos(start + u64::from(raw.offset.get())),
-            store_timestamp_ms: raw.store_ms.get(),
-            len: raw.length.get() & !ALONE,
-            batch_bytes: raw.batch_bytes.get(),
-            alone: raw.length.get() & ALONE != 0,
-        };
-        Some(self.0.get(range)?.iter().map(span))
+        let spans = self.0.get(range)?;
+        let in_order = spans.windows(2).all(|pair| match pair {
+            [first, second] => {
+                first.base_offset < second.base_offset
+                    && first.store_ms <= second.store_ms
+                    && first.end() <= second.offset.get().into()
+            }
+            _ => true,
+        });
+        if !in_order {
+            return None;
+        }
+        checked(spans, number, geometry)
     }
+
+    /// The spans of all queues; `None` if one lies outside of the segment.
+    #[must_use]
+    pub fn all(
+        &self,
+        number: u64,
+        geometry: &Geometry,
+    ) -> Option<impl Iterator<Item = Span> + use<'a>> {
+        checked(self.0, number, geometry)
+    }
+}
+
+impl RawSpan {
+    /// Bytes, without what else the field says.
+    fn len(&self) -> u32 {
+        self.length.get() & !ALONE
+    }
+
+    /// Offset of its end in the segment file.
+    fn end(&self) -> u64 {
+        u64::from(self.offset.get()) + u64::from(self.len())
+    }
+}
+
+/// The spans, if they lie in their segment.
+fn checked<'a>(
+    spans: &'a [RawSpan],
+    number: u64,
+    geometry: &Geometry,
+) -> Option<impl Iterator<Item = Span> + use<'a>> {
+    let lies_inside = |raw: &RawSpan| {
+        raw.offset.get() >= BLOCK_BYTES
+            && raw.end() <= geometry.segment_bytes
+            // A span is of one group, which is built in one chunk of memory.
+            && (SPAN_BYTES_MIN..=u64::from(CHUNK_BYTES)).contains(&raw.len().into())
+    };
+    let start = number.checked_mul(geometry.segment_bytes)?;
+    let span = move |raw: &RawSpan| Span {
+        base_offset: raw.base_offset.get(),
+        pos: LogPos(start + u64::from(raw.offset.get())),
+        store_timestamp_ms: raw.store_ms.get(),
+        len: raw.len(),
+        batch_bytes: raw.batch_bytes.get(),
+        alone: raw.length.get() & ALONE != 0,
+    };
+    spans.iter().all(lies_inside).then(|| spans.iter().map(span))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GEOMETRY: Geometry =
-        Geometry { segment_bytes: 1 << 20, shard: 2, node: [7; 16], epoch: 9 };
-
-    fn span(base_offset: u64) -> Span {
-        Span {
-            base_offset,
-            pos: LogPos((3 << 20) + 4096 + base_offset),
-            store_timestamp_ms: 0x0102_0304_0506,
-            len: 200,
-            batch_bytes: 100,
-            alone: base_offset.is_multiple_of(2),
-        }
-    }
-
-    #[test]
-    fn a_block_in_golden_bytes() {
-        let mut block = SpanBlock::new();
-        assert!(block.push(&span(10), &GEOMETRY));
-        assert!(block.push(&span(11), &GEOMETRY));
-        let bytes = block.finish(3, 0);
-        let mut golden = vec![0, 2];
-        golden.extend([0; 10]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1, 2, 3, 4, 5, 6]);
-        golden.extend([0, 0, 16, 10, 0x80, 0, 0, 200, 0, 0, 0, 100]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 1, 2, 3, 4, 5, 6]);
-        golden.extend([0, 0, 16, 11, 0, 0, 0, 200, 0, 0, 0, 100]);
-        assert_eq!(&bytes[4..4 + golden.len()], &golden);
-        assert!(bytes[4 + golden.len()..].iter().all(|byte| *byte == 0));
-        let spans = Spans::decode(&bytes[..], 3, 0).unwrap();
-        assert_eq!(spans.0.len(), 2);
-        let all: Vec<Span> = spans.get(0..2, 3, &GEOMETRY).unwrap().collect();
-        assert_eq!(all, [span(10), span(11)]);
-        assert!(spans.get(1..3, 3, &GEOMETRY).is_none());
-        assert!(Spans::decode(&bytes[..], 4, 0).is_none(), "another segment's");
-        assert!(Spans::decode(&bytes[..], 3, 1).is_none(), "another block's");
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << (at % 8);
-            assert!(Spans::decode(&damaged[..], 3, 0).is_none(), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn a_block_holds_145_spans() {
-        let mut block = SpanBlock::new();
-        for at in 0..u64::from(SPANS_PER_BLOCK) {
-            assert!(!block.is_full());
-            assert!(block.push(&span(at), &GEOMETRY));
-        }
-        assert!(block.is_full());
-        assert!(!block.push(&span(145), &GEOMETRY));
-    }
-
-    #[test]
-    fn directory_and_footer_in_golden_bytes() {
-        let row = Row {
-            queue: 1,
-            first: 2,
-            spans: 3,
-            base_offset: 4,
-            end_offset: 5,
-            batch_bytes: 6,
-            newest_ms: 7,
-        };
-        let mut directory = Fence::of(&span(258)).as_bytes().to_vec();
-        directory.extend(row.encode());
-        let mut golden = vec![0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 1, 2, 3, 4, 5, 6];
-        golden.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0]);
-        for field in 4..8 {
-            golden.extend([0, 0, 0, 0, 0, 0, 0, field]);
-        }
-        assert_eq!(directory, golden);
-        let sealed = Sealed { first_sequence: 10, last_sequence: 20, newest_ms: 30 };
-        let crc = crc32c::crc32c(&directory);
-        let footer = Footer { number: 3, sealed, blocks: 1, queues: 1, directory: crc };
-        let (fences, rows) = footer.directory(&directory).unwrap();
-        assert_eq!((fences.len(), fences[0].base_offset()), (1, 258));
-        assert_eq!((fences[0].store_ms(), rows), (0x0102_0304_0506, vec![row]));
-        let bytes = footer.encode(&GEOMETRY);
-        let mut golden =
-            vec![0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 16, 0, 0];
-        golden.extend([7; 16]);
-        golden.extend([0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 30]);
-        golden.extend([0, 0, 0, 1, 0, 0, 0, 1]);
-        golden.extend(crc.to_be_bytes());
-        assert_eq!(&bytes[..4], b"UIX1");
-        assert_eq!(&bytes[8..84], &golden);
-        assert!(bytes[84..].iter().all(|byte| *byte == 0));
-        let len = 3 * 4096;
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 3, len), Some(footer));
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 4, len), None);
-        assert_eq!(Footer::decode(&bytes, &GEOMETRY, 3, len + 4096), None);
-        let elsewhere = Geometry { node: [8; 16], ..GEOMETRY };
-        assert_eq!(Footer::decode(&bytes, &elsewhere, 3, len), None);
-        for at in 0..bytes.len() {
-            let mut damaged = bytes;
-            damaged[at] ^= 1 << (at % 8);
-            assert_eq!(Footer::decode(&damaged, &GEOMETRY, 3, len), None, "byte {at}");
-        }
-        for at in 0..directory.len() {
-            let mut damaged = directory.clone();
-            damaged[at] ^= 1 << (at % 8);
-            assert!(footer.directory(&damaged).is_none(), "byte {at}");
-        }
-    }
-}
+mod tests;

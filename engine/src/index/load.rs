@@ -35,7 +35,7 @@ pub(crate) fn load<D: Disk>(
         numbers.filter(|number| names.binary_search(&FileName::Index(*number)).is_ok()).collect();
     let open = |&number: &u64| DiskOp::Open { name: FileName::Index(number), create: None };
     let opened = run_all(disk, there.iter().map(open));
-    let files: Vec<(u64, FileId, u64)> = there
+    let mut files: Vec<(u64, FileId, u64)> = there
         .iter()
         .zip(opened)
         .filter_map(|(&number, result)| match result {
@@ -43,13 +43,17 @@ pub(crate) fn load<D: Disk>(
             _ => None,
         })
         .collect();
+    // A length that no index has: there is nothing to read, or it cannot be read.
+    let possible = |len: u64| len > 0 && len.is_multiple_of(u64::from(BLOCK_BYTES));
+    for (_, file, _) in files.extract_if(.., |(_, _, len)| !possible(*len)) {
+        drop(run(disk, DiskOp::Close { file }));
+    }
     let mut loaded = BTreeMap::new();
     // The ends of some files at a time: their blocks are memory.
     for files in files.chunks(32) {
         let read = |&(_, file, len): &(u64, FileId, u64)| {
             let offset = end_offset(len);
-            // An empty file cannot be read: that is an error like any other.
-            DiskOp::Read { file, offset, len: (len - offset).max(u64::from(BLOCK_BYTES)) as u32 }
+            DiskOp::Read { file, offset, len: (len - offset) as u32 }
         };
         let ends = run_all(disk, files.iter().map(read));
         for (&(number, file, len), end) in files.iter().zip(ends) {
@@ -63,7 +67,6 @@ pub(crate) fn load<D: Disk>(
 }
 
 fn end_offset(len: u64) -> u64 {
-    let len = len - len % u64::from(BLOCK_BYTES);
     len - len.min(END_BYTES)
 }
 

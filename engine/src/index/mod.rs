@@ -12,7 +12,7 @@
 //! a prefix.
 //! Absent: entries of other queues inside a span (they are skipped by the walk); disk.
 
-pub(crate) mod file_format;
+pub mod file_format;
 pub(crate) mod image;
 pub(crate) mod load;
 pub mod queue;

@@ -73,29 +73,6 @@ fn no_room_for_a_segment_is_above_every_mark() {
     assert!(shard.oldest_segment() > 5, "{:?}", shard.counters());
 }
 
-/// Story: 1. somebody else fills the device 2. before the log can do anything its last segment is
-/// full 3. without room for a checkpoint no segment could go, and without room on the device no
-/// other would come.
-#[test]
-fn a_log_that_is_full_at_once_has_room_for_a_checkpoint() {
-    let mut shard = shard(100, Some(80));
-    let mut effects = Vec::new();
-    fill(&mut shard, 30, &mut effects);
-    let used = shard.env.disk().space().unwrap().used;
-    shard.env.disk().limit_capacity(used);
-    let current = shard.log.segments().current();
-    for n in 0..40 {
-        produce(&mut shard, n, AckLevel::Durable, &[0x5A; 20_000], &mut effects);
-    }
-    assert_eq!(shard.log.segments().current(), current + 1, "the next one was in place");
-    rest(&mut shard, &mut effects);
-    assert!(acks(&effects).len() < 30 + 40, "it is full, too");
-    assert!(shard.oldest_segment() > 0, "something goes");
-    effects.clear();
-    produce_slowly(&mut shard, 50, &mut effects);
-    assert!(acks(&effects).len() > 40, "and the log goes on: {:?}", shard.counters());
-}
-
 #[test]
 fn with_nothing_left_to_go_producers_are_refused_and_readers_are_not() {
     let config = Config { capacity_bytes_max: 10 * SEGMENT_BYTES, ..Config::default() };

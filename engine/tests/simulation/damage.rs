@@ -21,19 +21,19 @@ use crate::checks::audit::{audit, clean};
 use crate::history::History;
 use crate::node::{Machines, Node, options};
 
-const SEGMENT_BYTES: u64 = 64 << 10;
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 10;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 fn expected() -> Expected {
     Expected { shard: 0, node: options(SEGMENT_BYTES, 1).node, segment_bytes: SEGMENT_BYTES }
 }
 
-fn start(image: &CrashImage) -> Machines {
+pub(crate) fn start(image: &CrashImage) -> Machines {
     Machines::start(std::slice::from_ref(image), Config::default(), 1)
 }
 
 /// Two lives that wrote over several segments, and a third that vouches for all of it.
-fn stopped() -> CrashImage {
+pub(crate) fn stopped() -> CrashImage {
     let mut image = CrashImage::default();
     let mut history = History::default();
     for life in 0..3 {
@@ -97,7 +97,7 @@ fn places(image: &CrashImage) -> Places {
     places
 }
 
-fn report(image: &CrashImage) -> ShardReport {
+pub(crate) fn report(image: &CrashImage) -> ShardReport {
     audit(std::slice::from_ref(image), SEGMENT_BYTES).0.remove(0)
 }
 
@@ -134,7 +134,7 @@ fn read_from(image: &CrashImage) -> u64 {
 }
 
 /// Whether recovery refuses the image.
-fn is_refused(image: &CrashImage) -> bool {
+pub(crate) fn is_refused(image: &CrashImage) -> bool {
     let mut machines = start(image);
     let opened = Node::boot(&mut machines, &options(SEGMENT_BYTES, 3));
     match opened.map(drop) {

@@ -154,7 +154,8 @@ fn second_life(
             .map_err(|error| format!("second boot: {error}"))?;
         let survey = node.survey()?;
         checks::after_restart(&history, &survey)?;
-        checks::audit::check(std::slice::from_ref(&image), SEGMENT_BYTES, &survey)?;
+        let harmed = checks::audit::Harmed::default();
+        checks::audit::check(std::slice::from_ref(&image), SEGMENT_BYTES, &harmed, &survey)?;
         history.found(&survey);
         append(&mut node, &mut history, case.seed)
     };

@@ -19,6 +19,7 @@ mod faults;
 mod groups;
 mod history;
 mod idempotent;
+mod index_damage;
 mod node;
 mod payload;
 mod seeds;

@@ -109,6 +109,7 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let mut history = History::default();
     let mut images = vec![CrashImage::default(); setup.shards];
     let mut machines = Machines::start(&images, setup.config, random.draw());
+    let mut harmed = checks::audit::Harmed::default();
     let lives = random.between(2, 4);
     for life in 0..=lives {
         let last = life == lives;
@@ -140,9 +141,10 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
         };
         history.crash(crash);
         images = machines.images(|shard| policy(draw.wrapping_add(shard)));
-        checks::audit::clean(&images, setup.segment_bytes)
+        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
             .map_err(|what| format!("after life {life}: {what}"))?;
         if random.below(3) == 0 {
+            harmed.extend(images.iter().flat_map(CrashImage::names));
             images.iter_mut().for_each(|image| harm_indexes(image, &mut random));
         }
         machines = Machines::start(&images, setup.config, random.draw());
@@ -155,9 +157,9 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     history.expire(&survey);
     // What expires after the restart is still in the image.
     let audit = if setup.expires() {
-        checks::audit::clean(&images, setup.segment_bytes)
+        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
     } else {
-        checks::audit::check(&images, setup.segment_bytes, &survey)
+        checks::audit::check(&images, setup.segment_bytes, &harmed, &survey)
     };
     if !setup.loses_segments() {
         checks::limits::after_restart(&history, &survey)?;

@@ -1,17 +1,18 @@
-//! A dump for programs: one object a line, of type `group`, `entry` or `damage`.
+//! A dump for programs: one object a line, of type `superblock`, `group`, `entry` or `damage`.
 
 use std::io::{self, Write};
 
 use engine::audit::{Damage, Group};
 use engine::batch::{BatchRef, Record};
 use engine::broker::change_format::{Alteration, Change};
+use engine::log::superblock_format::Superblock;
 use serde_json::{Map, Value, json};
 
 use super::Shown;
 use crate::consume::insert_bytes;
 use crate::verify::json::damage_json;
 
-fn line(out: &mut impl Write, document: &Value) -> io::Result<()> {
+pub(super) fn line(out: &mut impl Write, document: &Value) -> io::Result<()> {
     serde_json::to_writer(&mut *out, document)?;
     out.write_all(b"\n")
 }
@@ -20,6 +21,24 @@ pub(super) fn damage(out: &mut impl Write, shard: u16, damage: &Damage) -> io::R
     let mut document = damage_json(shard, damage);
     insert(&mut document, "type", "damage".into());
     line(out, &document)
+}
+
+pub(super) fn superblock(out: &mut impl Write, superblock: &Superblock) -> io::Result<()> {
+    let checkpoint = superblock
+        .checkpoint
+        .map(|pointer| json!({ "position": pointer.begin.0, "before_group": pointer.before }));
+    line(
+        out,
+        &json!({
+            "type": "superblock",
+            "shard": superblock.shard,
+            "life": superblock.epoch,
+            "begun_behind_group": superblock.sequence,
+            "generation": superblock.generation,
+            "durable_group": superblock.durable,
+            "checkpoint": checkpoint,
+        }),
+    )
 }
 
 pub(super) fn group(out: &mut impl Write, shard: u16, group: &Group) -> io::Result<()> {

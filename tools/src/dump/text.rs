@@ -5,9 +5,25 @@ use std::io::{self, Write};
 use engine::audit::Group;
 use engine::batch::{BatchRef, Record};
 use engine::broker::change_format::{Alteration, Change};
+use engine::log::superblock_format::{Pointer, Superblock};
 
 use super::Shown;
 use crate::verify::text::time;
+
+pub(super) fn superblock(out: &mut impl Write, superblock: &Superblock) -> io::Result<()> {
+    let Superblock { shard, epoch, sequence, generation, durable, .. } = superblock;
+    write!(
+        out,
+        "superblock of shard {shard}: life {epoch} begun behind group {sequence}, generation \
+         {generation}, durable up to group {durable}, "
+    )?;
+    match superblock.checkpoint {
+        Some(Pointer { begin, before }) => {
+            writeln!(out, "checkpoint at {begin} in the segment behind group {before}")
+        }
+        None => writeln!(out, "no checkpoint"),
+    }
+}
 
 pub(super) fn group(out: &mut impl Write, shard: u16, group: &Group) -> io::Result<()> {
     let header = group.header();

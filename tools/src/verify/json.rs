@@ -1,6 +1,7 @@
 //! The answer for programs. Positions and times are numbers; absent things are null.
 
 use engine::audit::directory::Checked;
+use engine::audit::repair::{Repaired, Why};
 use engine::audit::{Damage, Leftovers, Place};
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ pub(super) fn document(outcome: &Outcome) -> Value {
         "segment_bytes": dir.segment_bytes,
         "clean": outcome.damages() == 0 && !outcome.unreadable(),
         "damages_total": outcome.damages(),
+        "derived_damages": outcome.derived(),
+        "repaired": outcome.repaired.iter().map(repaired).collect::<Vec<_>>(),
         "damages": damages.collect::<Vec<_>>(),
         "shards": outcome.shards.iter().map(shard).collect::<Vec<_>>(),
         "queues": queues(outcome),
@@ -36,6 +39,21 @@ fn place(place: &Place) -> Value {
     })
 }
 
+/// A file that `--repair` removed, or could not.
+fn repaired(file: &Repaired) -> Value {
+    let why = match file.why {
+        Why::Damaged => "damaged",
+        Why::Unfinished => "unfinished",
+        Why::Leftover => "leftover",
+    };
+    json!({
+        "shard": file.shard,
+        "file": file.name.to_string(),
+        "why": why,
+        "error": file.result.as_ref().err().map(ToString::to_string),
+    })
+}
+
 /// One damage.
 pub(crate) fn damage_json(shard: u16, damage: &Damage) -> Value {
     json!({
@@ -43,6 +61,7 @@ pub(crate) fn damage_json(shard: u16, damage: &Damage) -> Value {
         "place": place(&damage.place),
         "group": damage.sequence,
         "queue_id": damage.queue,
+        "derived": damage.is_derived(),
         "what": damage.what.to_string(),
     })
 }
@@ -68,13 +87,21 @@ fn shard(checked: &Checked) -> Value {
         "shard": checked.shard,
         "life": walked.epoch,
         "segments": walked.segments,
-        "spares": walked.spares,
+        "spares": walked.spare_numbers.len(),
         "segment_bytes": walked.segment_bytes,
         "groups": walked.groups,
         "group_bytes": walked.group_bytes,
         "entries": report.entries,
         "records": report.records,
         "odd_batches": report.odd_batches,
+        "indexes": {
+            "intact": report.derived.intact,
+            "missing": report.derived.missing,
+            "unfinished": report.derived.unfinished,
+            "leftover": report.derived.leftover,
+            "damaged": report.derived.damaged.union(&report.derived.kept).collect::<Vec<_>>(),
+        },
+        "leftover_spares": report.derived.spares,
         "last_group": walked.sequence,
         "end_position": walked.end.0,
         "watermark": walked.watermark.0,

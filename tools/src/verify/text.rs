@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::audit::directory::Checked;
+use engine::audit::repair::{Repaired, Why};
 use engine::audit::topics::Topics;
-use engine::audit::{Leftovers, Walked};
+use engine::audit::{DerivedReport, Leftovers, Walked};
 use engine::broker::METADATA_QUEUE;
 
 use super::Outcome;
@@ -35,6 +36,7 @@ pub(super) fn report(outcome: &Outcome) -> String {
     for checked in &outcome.shards {
         damages(&mut text, checked, &outcome.topics);
     }
+    repaired(&mut text, outcome);
     verdict(&mut text, outcome);
     text
 }
@@ -70,6 +72,9 @@ fn shard(text: &mut String, checked: &Checked) {
             tail(walked)
         ),
     );
+    if let Some(indexes) = indexes(&report.derived) {
+        line(text, format_args!("  {indexes}"));
+    }
     if walked.leftovers.bytes > 0 {
         let left = leftovers(&walked.leftovers);
         line(text, format_args!("  between groups, left by lives that ended in a crash: {left}"));
@@ -83,6 +88,25 @@ fn shard(text: &mut String, checked: &Checked) {
             ),
         );
     }
+}
+
+/// What was found of index files, if there is anything to say.
+fn indexes(derived: &DerivedReport) -> Option<String> {
+    let counted = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let damaged = derived.damaged.len() + derived.kept.len();
+    let parts = [
+        counted(derived.intact as usize, "say what their segments hold"),
+        counted(damaged, "damaged"),
+        counted(derived.missing.len(), "missing, made again at the next start"),
+        counted(
+            derived.unfinished.len(),
+            "left unfinished by a crash, made again at the next start",
+        ),
+        counted(derived.leftover.len(), "left over"),
+        counted(derived.spares.len(), "spare files left over"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("indexes: {}", parts.join(", ")))
 }
 
 /// What lies behind the end.
@@ -153,9 +177,36 @@ fn damages(text: &mut String, checked: &Checked, topics: &Topics) {
     }
 }
 
+/// What `--repair` did.
+fn repaired(text: &mut String, outcome: &Outcome) {
+    for Repaired { shard, name, why, result } in &outcome.repaired {
+        let (was, then) = match why {
+            Why::Damaged => ("damaged", "; the node makes it again at its next start"),
+            Why::Unfinished => ("unfinished", "; the node makes it again at its next start"),
+            Why::Leftover => ("left over", ""),
+        };
+        match result {
+            Ok(()) => line(text, format_args!("REMOVED shard {shard}: {name}, {was}{then}")),
+            Err(error) => line(text, format_args!("CANNOT REMOVE shard {shard}: {name}: {error}")),
+        }
+    }
+}
+
 fn verdict(text: &mut String, outcome: &Outcome) {
+    let (stored, derived) = (outcome.damages() - outcome.derived(), outcome.derived());
+    if derived > 0 && stored == 0 && !outcome.unreadable() {
+        let then = match outcome.needs_repair() {
+            true => "--repair removes them, and the node makes them again",
+            false => "they are repaired: the node makes them again at its next start",
+        };
+        line(text, format_args!("nothing that is stored is damaged, only index files; {then}"));
+    } else if stored > 0 && outcome.shards.iter().any(|s| !s.report.derived.kept.is_empty()) {
+        line(text, format_args!("index files of damaged segments are left as they are"));
+    }
+    let is_mended = stored == 0 && !outcome.needs_repair();
     let verdict = match (outcome.damages(), outcome.unreadable()) {
         (0, false) => "clean".to_owned(),
+        (1.., false) if is_mended => "repaired".to_owned(),
         (0, true) => "not all of it can be read".to_owned(),
         (1, _) => "damaged in one place".to_owned(),
         (places, _) => format!("damaged in {} places", grouped(places)),

@@ -1,7 +1,10 @@
 //! Whatever a crash leaves, an audit of it finds no damage; and it counts what a restart finds.
 
+use std::collections::BTreeSet;
+
 use engine::audit::topics::Topics;
-use engine::audit::{Expected, ShardReport, verify};
+use engine::audit::{Damage, Expected, ShardReport, verify};
+use engine::io::FileName;
 use engine::io::sim::{Config, CrashImage, SimDisk};
 
 use crate::node::options;
@@ -26,10 +29,24 @@ pub(crate) fn audit(images: &[CrashImage], segment_bytes: u64) -> (Vec<ShardRepo
     (reports.collect(), topics)
 }
 
+/// Index files that somebody has damaged.
+pub(crate) type Harmed = BTreeSet<FileName>;
+
 /// No damage.
 pub(crate) fn clean(images: &[CrashImage], segment_bytes: u64) -> Result<(), String> {
+    clean_but(images, segment_bytes, &Harmed::default())
+}
+
+/// No damage but to these files.
+pub(crate) fn clean_but(
+    images: &[CrashImage],
+    segment_bytes: u64,
+    harmed: &Harmed,
+) -> Result<(), String> {
     for (shard, report) in audit(images, segment_bytes).0.iter().enumerate() {
-        if let Some(damage) = report.damages.first() {
+        let is_news =
+            |damage: &&Damage| !damage.is_derived() || !harmed.contains(&damage.place.file);
+        if let Some(damage) = report.damages.iter().find(is_news) {
             return Err(format!(
                 "an audit of shard {shard} finds damage where there is none: {damage}"
             ));
@@ -38,13 +55,14 @@ pub(crate) fn clean(images: &[CrashImage], segment_bytes: u64) -> Result<(), Str
     Ok(())
 }
 
-/// No damage, and the same offsets as a restart has found.
+/// No damage but to these files, and the same offsets as a restart has found.
 pub(crate) fn check(
     images: &[CrashImage],
     segment_bytes: u64,
+    harmed: &Harmed,
     survey: &Survey,
 ) -> Result<(), String> {
-    clean(images, segment_bytes)?;
+    clean_but(images, segment_bytes, harmed)?;
     let (reports, topics) = audit(images, segment_bytes);
     for ((topic, number), range, entries) in survey.queues() {
         let name = &survey.topics[&topic].name;
