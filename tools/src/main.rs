@@ -6,6 +6,7 @@
 mod bench;
 mod connect;
 mod consume;
+mod descriptors;
 mod dump;
 mod exit;
 mod failure;

@@ -18,8 +18,8 @@ use net::server::{Limits, WaitMode};
 use nix::sys::signal::{SigSet, Signal};
 
 use self::tuned::Explicit;
-use crate::exit;
 use crate::output::{print, say};
+use crate::{descriptors, exit};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -114,6 +114,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         say(format_args!("uringmq: {refusal}"));
         return ExitCode::from(exit::CANNOT_START);
     }
+    descriptors::raise_limit();
     let mut node = node_options(&options);
     let explicit = Explicit {
         flush: options.flush.map(|by| match by {
