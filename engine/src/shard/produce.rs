@@ -8,6 +8,7 @@ use crate::io::{Env, Nanos};
 use crate::level::AckLevel;
 use crate::limits::WAITERS_MAX;
 use crate::log::entry_format::Kind;
+use crate::log::position::LogPos;
 use crate::log::writer::{Append, AppendError, Appended};
 use crate::stage::Timings;
 
@@ -117,10 +118,13 @@ impl<E: Env> Shard<E> {
             (appended.entry_bytes, request.batch.len() as u32),
             appended.store_timestamp_ms,
         );
-        let geometry = self.log.segments().geometry();
-        let number = geometry.number(appended.pos);
-        if first_in_group && last.is_none_or(|last| geometry.number(last) != number) {
-            self.sealing.touch(number, request.queue);
+        if first_in_group {
+            // What was just appended lies in the current segment.
+            let current = self.log.segments().current();
+            let start = LogPos(current * self.log.segments().geometry().segment_bytes);
+            if last.is_none_or(|last| last < start) {
+                self.sealing.touch(current, request.queue);
+            }
         }
         queue.lives.note(epoch, queue.next_offset);
         queue.next_offset += u64::from(records);
