@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use config::{Arguments, Options, Resolved};
 use net::node::Node;
-use net::server::WaitMode;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::options::{effective, node_options, wait_mode};
@@ -52,11 +51,16 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     };
     let took = begun.elapsed().as_secs_f64() * 1e3;
     let ready = format!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n\
+        "uringmq ready: listening on {}, data in {}, {:?} mode{}, started in {took:.1} ms\n\
          {tuned}\n",
         node.address(),
         options.data.display(),
         wait_mode(&options),
+        if options.reactors > 1 {
+            format!(", {} reactors", options.reactors)
+        } else {
+            String::new()
+        },
     );
     // Whoever started the node may not be listening.
     let _ = print(&ready);
@@ -78,14 +82,5 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
 
 /// Why these options are not a good idea.
 fn refusal(options: &Options) -> Option<String> {
-    if let Some(conflict) = options.conflicts().into_iter().next() {
-        return Some(conflict);
-    }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if matches!(wait_mode(options), WaitMode::Poll) && cores < 2 {
-        return Some(
-            "poll mode would take the only core of this machine; use --wait hybrid".to_owned(),
-        );
-    }
-    None
+    options.conflicts().into_iter().next()
 }
