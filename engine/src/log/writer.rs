@@ -614,6 +614,11 @@ impl Log {
         }
     }
 
+    /// Nothing that is written would be found again: as after a failed write.
+    pub fn condemn(&mut self, errno: Errno) {
+        self.fail(errno);
+    }
+
     /// When [`Log::commit`] must be called again though nothing happens.
     #[must_use]
     pub fn wake_at(&self) -> Option<Nanos> {

@@ -91,7 +91,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
             Ok(base_offset) => {
@@ -113,7 +113,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         let op = Operation::Fetch.as_u8();
         let fetched = match result {
@@ -151,7 +151,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Out<'_>) {
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(Sought { batch, visible_offset }) => {
@@ -180,7 +180,7 @@ impl<E: Env> Desk<E> {
                 (token, Operation::TopicAlter, result.map(|()| Reply::TopicAlter))
             }
         };
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(reply) => out.reply(caller, |bytes| encode_reply(bytes, &header, &reply)),
