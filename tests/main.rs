@@ -13,6 +13,7 @@ mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
 mod consume_ends_when_told;
 mod disk_full;
+mod doctor_says_what_is_wrong;
 mod drain_on_sigterm_loses_nothing;
 mod dump_shows_what_was_produced;
 mod foreign_or_newer_directory_is_refused;
