@@ -14,6 +14,7 @@ mod bad_place_gets_an_answer;
 mod bench_reports_what_it_measured;
 mod consume_ends_when_told;
 mod disk_full;
+mod doctor_says_what_is_wrong;
 mod drain_on_sigterm_loses_nothing;
 mod dump_shows_what_was_produced;
 mod foreign_or_newer_directory_is_refused;
