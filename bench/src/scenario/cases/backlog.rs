@@ -45,7 +45,7 @@ const SEEKS_SMOKE: u32 = 100;
 const WARM_SHARE: u64 = 50;
 const MIB: f64 = 1024.0 * 1024.0;
 /// Nothing may go while it is measured. Small segments make a small backlog many segments, too.
-const KEEP: [&str; 2] = ["--retention-disk", "0"];
+const KEEP: [&str; 2] = ["--retention-disk", "none"];
 const SMALL_SEGMENTS: [&str; 2] = ["--segment-size", "1MiB"];
 
 /// A node, its topic, and a connection for questions.
