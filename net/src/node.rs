@@ -226,7 +226,7 @@ fn place(options: &NodeOptions) -> Result<Vec<Option<usize>>, NodeError> {
     Ok(options.cpus.iter().copied().map(Some).collect())
 }
 
-/// Leaves a quarter of the files that may be open to the logs.
+/// Leaves a quarter of the files that may be open to the logs, and to guests that are refused.
 fn limit_connections(limits: &mut Limits) {
     let Ok((files, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let connections_max = u32::try_from(files / 4 * 3).unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 //! Kept by the reactor that accepts; it hears of the end of those it has handed over. Whoever is
 //! refused gets a frame that says why, and is listened to for a while without being read, because
 //! closing a socket with unread input would destroy that frame on its way; no more than
-//! [`REFUSED_MAX`] at a time, the others are just closed.
+//! [`REFUSED_MAX`] at a time, and an eighth of those it takes; the others are just closed.
 //! Absent: authentication; rates.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::Limits;
 
 /// Refused connections that are still there.
-pub(super) const REFUSED_MAX: u32 = 256;
+const REFUSED_MAX: u32 = 256;
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub(super) struct Admission {
     connections_max: u32,
     per_address_max: u32,
     /// Refused connections that are still there.
-    pub(super) refused: u32,
+    refused: u32,
+    refused_max: u32,
 }
 
 impl Admission {
@@ -51,6 +52,7 @@ impl Admission {
             connections_max: limits.connections_max,
             per_address_max: limits.connections_per_address_max,
             refused: 0,
+            refused_max: REFUSED_MAX.min(limits.connections_max / 8).max(1),
         }
     }
 
@@ -79,6 +81,18 @@ impl Admission {
         }
         self.connections += 1;
         Ok(())
+    }
+
+    /// Counts a refused connection that is told why, if there may be one more.
+    pub(super) fn keep_refused(&mut self) -> bool {
+        let may = self.refused < self.refused_max;
+        self.refused += u32::from(may);
+        may
+    }
+
+    /// A refused connection is closed.
+    pub(super) fn leave_refused(&mut self) {
+        self.refused = self.refused.saturating_sub(1);
     }
 
     /// A connection that was admitted is closed.
@@ -118,5 +132,8 @@ mod tests {
             admission.leave(Some(address));
         }
         assert!(admission.by_address.is_empty() && admission.connections() == 0);
+        assert!(admission.keep_refused() && !admission.keep_refused(), "one of so few");
+        admission.leave_refused();
+        assert!(admission.keep_refused());
     }
 }

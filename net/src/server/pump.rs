@@ -19,7 +19,7 @@ use engine::io::ring::env::monotonic;
 use engine::io::ring::{PollEvents, Ready, Ring};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use super::admission::{Admission, REFUSED_MAX, Refused};
+use super::admission::{Admission, Refused};
 use super::connections::{Connection, Connections, LISTENER, State, WAKER, id_of, token_of};
 use super::deadlines::{Blocked, Deadlines, Verdict};
 use super::look::Work;
@@ -298,15 +298,11 @@ impl<S: Service> Pump<S> {
             let so_far = self.visits.refused;
             tracing::warn!(?why, so_far, "connections are refused");
         }
-        if self.admission.refused >= REFUSED_MAX {
-            return;
-        }
         // The socket is new, so there is room for it.
         let _ = send_bytes(&fd, &self.service.refusal(why));
-        if shutdown(fd.as_raw_fd(), Shutdown::Write).is_err() {
+        if shutdown(fd.as_raw_fd(), Shutdown::Write).is_err() || !self.admission.keep_refused() {
             return;
         }
-        self.admission.refused += 1;
         let mut connection = Connection::new(fd, None, now);
         (connection.refused, connection.state) = (true, State::Lingering);
         let id = self.connections.insert(connection);
@@ -479,7 +475,7 @@ impl<S: Service> Pump<S> {
         // The poll holds the socket open until its cancel was submitted: shut it at once.
         let _ = shutdown(connection.fd.as_raw_fd(), Shutdown::Both);
         if connection.refused {
-            self.admission.refused -= 1;
+            self.admission.leave_refused();
         } else if self.passages.is_acceptor() {
             self.admission.leave(connection.from);
         } else {
