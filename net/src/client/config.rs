@@ -10,7 +10,8 @@ use crate::wire::limits::BATCH_BYTES_MAX;
 pub struct ClientConfig {
     /// Who this client is, for people looking at the node.
     pub name: String,
-    /// The shard the connection should land on; 0xFFFF: any.
+    /// The shard on which requests that concern no queue should land; 0xFFFF: any. What concerns a
+    /// queue goes to the queue's shard.
     pub shard_wish: u16,
     /// Most requests in flight; further ones wait.
     pub requests_in_flight_max: u32,
@@ -21,6 +22,9 @@ pub struct ClientConfig {
     /// How long a reply may take, for the methods that wait for one (a fetch's own waiting time
     /// comes on top). What became of the request is then unknown.
     pub request_timeout: Duration,
+    /// Most that a consumer makes of one compressed batch; a larger one is an error. Uncompressed
+    /// batches are bounded by the node.
+    pub decompressed_bytes_max: u32,
 }
 
 impl Default for ClientConfig {
@@ -32,6 +36,7 @@ impl Default for ClientConfig {
             bytes_in_flight_max: 16 * BATCH_BYTES_MAX,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
+            decompressed_bytes_max: 32 * 1024 * 1024,
         }
     }
 }
