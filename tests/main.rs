@@ -21,6 +21,7 @@ mod index_is_checked_and_made_again;
 mod kill_9_keeps_what_was_acknowledged;
 mod long_poll_wakes;
 mod one_way_and_levels;
+mod options_come_from_file_environment_and_flags;
 mod port_in_use_is_an_error;
 mod power_cut_keeps_what_was_durable;
 mod produce_then_consume;
