@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use net::client::{Client, NewTopic};
@@ -16,6 +17,18 @@ use super::uringmq;
 /// A directory on the file system of the build directory (not a tmpfs), gone when dropped.
 pub(crate) fn fresh_dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test")
+}
+
+/// An address that nobody else comes by, so that clients find a node again: below the ports that the
+/// kernel gives to connections (one of those could connect to itself).
+pub(crate) fn own_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::from_fn(|| {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        (next < 10_000).then(|| 20_000 + (std::process::id() + next) % 10_000)
+    });
+    let free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    format!("127.0.0.1:{}", ports.find(free).expect("a free port"))
 }
 
 /// A running node; killed when dropped.

@@ -12,11 +12,24 @@ pub struct RetryPolicy {
     pub pause_min: Duration,
     /// No pause is longer (1 s), unless the node asks for more.
     pub pause_max: Duration,
+    /// A batch, or a fetch, is tried this often (without limit): what fails then is given up, also
+    /// before its time is over.
+    pub attempts_max: u32,
+}
+
+impl RetryPolicy {
+    /// Nothing is tried again.
+    pub const NONE: Self =
+        Self { pause_min: Duration::ZERO, pause_max: Duration::ZERO, attempts_max: 1 };
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { pause_min: Duration::from_millis(10), pause_max: Duration::from_secs(1) }
+        Self {
+            pause_min: Duration::from_millis(10),
+            pause_max: Duration::from_secs(1),
+            attempts_max: u32::MAX,
+        }
     }
 }
 
@@ -30,6 +43,16 @@ pub(super) struct Backoff {
 impl Backoff {
     pub(super) fn new(policy: RetryPolicy) -> Self {
         Self { policy, failures: 0 }
+    }
+
+    /// Whether what has failed so often is given up.
+    pub(super) fn is_enough(&self, failures: u32) -> bool {
+        failures >= self.policy.attempts_max.max(1)
+    }
+
+    /// How often in a row something has failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// Something worked: the next pause is a short one.

@@ -18,9 +18,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
+use super::backoff::Backoff;
 use super::progress::{Position, Progress};
 use super::queue_reader::{FetchLimits, QueueReader};
-use super::backoff::Backoff;
 use super::{Client, ClientError, ListKind, Message, RetryPolicy};
 use crate::wire::limits::WAIT_MAX_MS;
 
@@ -235,8 +235,10 @@ impl Consumer {
     async fn recover(&mut self, error: PollError) -> Result<(), PollError> {
         let since = *self.failing.get_or_insert_with(Instant::now);
         let left = self.retry_for.saturating_sub(since.elapsed());
-        if left.is_zero() || !error.source.passes() {
+        let enough = self.backoff.is_enough(self.backoff.failures().saturating_add(1));
+        if left.is_zero() || enough || !error.source.passes() {
             self.failing = None;
+            self.backoff.reset();
             return Err(error);
         }
         if error.source.breaks() {
@@ -272,10 +274,8 @@ impl Consumer {
             offset: reader.offset,
             epoch: reader.epoch,
         });
-        match &mut self.progress {
-            Some(progress) => progress.commit(&self.client, positions).await,
-            None => Ok(()),
-        }
+        let positions = positions.collect();
+        self.commit_positions(positions).await
     }
 
     /// Commits, durably, these next offsets (by queue): for callers that have dealt with less than
@@ -287,9 +287,25 @@ impl Consumer {
         };
         let positions =
             offsets.iter().map(|&(queue, offset)| Position { queue, offset, epoch: epoch(queue) });
-        match &mut self.progress {
-            Some(progress) => progress.commit(&self.client, positions).await,
-            None => Ok(()),
+        let positions = positions.collect();
+        self.commit_positions(positions).await
+    }
+
+    /// A commit may be sent twice: it says the same both times.
+    async fn commit_positions(&mut self, positions: Vec<Position>) -> Result<(), ClientError> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let deadline = Instant::now() + self.retry_for;
+        self.backoff.reset();
+        loop {
+            let Err(error) = progress.commit(&self.client, &positions).await else {
+                self.backoff.reset();
+                return Ok(());
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !error.passes() {
+                return Err(error);
+            }
+            sleep(self.backoff.pause(error.retry_after()).min(left)).await;
         }
     }
 

@@ -54,6 +54,8 @@ pub use producer::{
     ProducerStats, Record, Sent,
 };
 
+pub use engine::batch::RecordHeader;
+
 pub use crate::wire::{AckLevel, ErrorCode, ListKind, NewOffset, Retention, Timings, TopicAlter};
 
 use links::Links;

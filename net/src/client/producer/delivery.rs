@@ -40,8 +40,7 @@ pub(super) fn start(core: Arc<Core>, lane: SharedLane) {
     let backoff = Backoff::new(core.options.retry);
     let line = lane.line();
     let (sent, connection) = (VecDeque::new(), None);
-    let delivery =
-        Delivery { core, lane, line, sent, connection, backoff, last: None };
+    let delivery = Delivery { core, lane, line, sent, connection, backoff, last: None };
     tokio::spawn(delivery.run());
 }
 
@@ -240,7 +239,11 @@ impl Delivery {
 
     /// Waits before the next attempt, no longer than the oldest batch has time.
     async fn pause(&mut self, error: ClientError) {
-        let Some(oldest) = self.sent.front() else { return };
+        let Some(oldest) = self.sent.front_mut() else { return };
+        oldest.failures = oldest.failures.saturating_add(1);
+        if self.backoff.is_enough(oldest.failures) {
+            return self.give_up(error).await;
+        }
         let left = oldest.deadline.saturating_duration_since(Instant::now());
         let pause = self.backoff.pause(error.retry_after());
         tracing::debug!(queue = self.lane.queue, %error, ?pause, "trying again");

@@ -25,6 +25,8 @@ pub(super) struct Parcel {
     pub(super) sent_at: Option<Instant>,
     first_sent_at: Option<Instant>,
     attempts: u32,
+    /// Attempts that failed, those to connect among them.
+    pub(super) failures: u32,
     /// An attempt ended without an answer: it may be stored.
     pub(super) unanswered: bool,
     /// A new epoch was begun for its sake.
@@ -42,6 +44,7 @@ impl Parcel {
             sent_at: None,
             first_sent_at: None,
             attempts: 0,
+            failures: 0,
             unanswered: false,
             renewed: false,
             filling,

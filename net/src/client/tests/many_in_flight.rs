@@ -167,7 +167,8 @@ async fn a_silent_node_is_noticed_by_a_consumer() {
     let config =
         ClientConfig { request_timeout: Duration::from_millis(300), ..ClientConfig::default() };
     let client = Client::connect_with(node.address, config).await.unwrap();
-    let mut consumer = client.consumer("t").wait_max_ms(10).retry_for(Duration::ZERO).build().await.unwrap();
+    let mut consumer =
+        client.consumer("t").wait_max_ms(10).retry_for(Duration::ZERO).build().await.unwrap();
     let error = consumer.poll().await.unwrap_err();
     assert!(matches!(error.source, ClientError::TimedOut { timeout_ms: 310 }), "{error}");
     client.producer("t").build().await.unwrap().send(&Record::new(b"late")).await.unwrap();

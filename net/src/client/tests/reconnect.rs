@@ -29,8 +29,7 @@ async fn a_consumer_reads_on_after_a_lost_connection() {
 async fn a_consumer_says_when_nobody_comes_back() {
     let node = SmallNode::start(1).await;
     let client = Client::connect(node.address).await.unwrap();
-    let quick =
-        RetryPolicy { pause_min: Duration::from_millis(1), pause_max: Duration::from_millis(10) };
+    let quick = RetryPolicy { pause_max: Duration::from_millis(10), ..RetryPolicy::default() };
     let consumer = client.consumer("t").retry(quick).retry_for(Duration::from_millis(100));
     let mut consumer = consumer.build().await.unwrap();
     node.stop();

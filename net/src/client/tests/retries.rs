@@ -14,8 +14,11 @@ use crate::client::{
     RetryPolicy,
 };
 
-const QUICK: RetryPolicy =
-    RetryPolicy { pause_min: Duration::from_millis(1), pause_max: Duration::from_millis(4) };
+const QUICK: RetryPolicy = RetryPolicy {
+    pause_min: Duration::from_millis(1),
+    pause_max: Duration::from_millis(4),
+    attempts_max: u32::MAX,
+};
 
 async fn producer(node: &SmallNode) -> Producer {
     let config =
@@ -99,9 +102,28 @@ async fn a_sender_that_goes_away_while_it_waits_for_room_sends_nothing() {
     let value = [1; 80];
     let first = producer.send_async(&Record::new(&value)).await.unwrap();
     // The buffer is full; that also ends the first one's lingering.
-    give_up_after(3, producer.send(&Record::new(&[2; 80]))).await;
+    give_up_after(1, producer.send(&Record::new(&[2; 80]))).await;
     assert_eq!(first.await.unwrap().offset, 0);
-    assert_eq!(producer.send_batch(&[Record::new(&[3; 80])]).await.ok(), None);
+    let third = producer.send_async(&Record::new(&[3; 80])).await.unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(third.await.unwrap().offset, 1);
+    assert_eq!(node.state.lock().unwrap().queues[0].values(), [[1; 80], [3; 80]]);
+    assert_eq!(stats.counts().records, 2);
+}
+
+#[tokio::test]
+async fn without_retries_the_first_answer_counts() {
+    let node = SmallNode::start(1).await;
+    let client = Client::connect(node.address).await.unwrap();
+    let producer = client.producer("t").retry(RetryPolicy::NONE).build().await.unwrap();
+    node.state.lock().unwrap().faults =
+        [Fault::Refuse(ErrorCode::Busy, 5), Fault::None, Fault::CutAfter].into();
+    let busy = producer.send(&Record::new(b"1")).await.unwrap_err();
+    assert!(busy.retryable() && !busy.outcome_unknown(), "{busy}");
+    assert_eq!(producer.send(&Record::new(b"2")).await.unwrap().offset, 0);
+    let lost = producer.send(&Record::new(b"3")).await.unwrap_err();
+    assert!(matches!(lost, ClientError::ConnectionLost { .. }), "{lost}");
+    assert_eq!(producer.send(&Record::new(b"4")).await.unwrap().offset, 2);
 }
 
 #[tokio::test]
@@ -144,7 +166,10 @@ async fn a_deadline_says_what_stood_in_the_way() {
     let error = producer.send(&Record::new(b"v")).await.unwrap_err();
     assert!(!error.outcome_unknown());
     let text = error.to_string();
-    assert!(text.contains("100 ms") && text.contains("not stored") && text.contains("BUSY"), "{text}");
+    assert!(
+        text.contains("100 ms") && text.contains("not stored") && text.contains("BUSY"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -60,8 +60,16 @@ pub(super) struct Queue {
     /// Base offset and entry.
     pub(super) entries: Vec<(u64, Vec<u8>)>,
     pub(super) end: u64,
-    /// Per producer: epoch, next number, and the last batches with their offsets.
-    sequences: HashMap<i64, (i16, i32, VecDeque<(i32, u64)>)>,
+    sequences: HashMap<i64, Sequence>,
+}
+
+/// What is known of an idempotent producer.
+#[derive(Clone, Default)]
+struct Sequence {
+    epoch: i16,
+    next: i32,
+    /// The last batches: number and offset.
+    last: VecDeque<(i32, u64)>,
 }
 
 /// As many batches are remembered.
@@ -235,27 +243,27 @@ impl Queue {
     /// The offset of a batch that is stored already; `None`: it is the next one.
     fn check(&mut self, batch: &BatchRef<'_>) -> Result<Option<u64>, ErrorCode> {
         let (epoch, sequence) = (batch.producer_epoch(), batch.base_sequence());
-        let new = (epoch, 0, VecDeque::new());
+        let new = Sequence { epoch, ..Sequence::default() };
         let known = self.sequences.entry(batch.producer_id()).or_insert_with(|| new.clone());
-        if epoch < known.0 {
+        if epoch < known.epoch {
             return Err(ErrorCode::ProducerFenced);
         }
-        if epoch > known.0 {
+        if epoch > known.epoch {
             if sequence != 0 {
                 return Err(ErrorCode::OutOfOrderSequence);
             }
             *known = new;
         }
-        if let Some((_, offset)) = known.2.iter().find(|(stored, _)| *stored == sequence) {
+        if let Some((_, offset)) = known.last.iter().find(|(stored, _)| *stored == sequence) {
             return Ok(Some(*offset));
         }
-        if sequence != known.1 {
+        if sequence != known.next {
             return Err(ErrorCode::OutOfOrderSequence);
         }
-        known.1 += batch.record_count() as i32;
-        known.2.push_back((sequence, self.end));
-        if known.2.len() > REMEMBERED {
-            known.2.pop_front();
+        known.next += batch.record_count() as i32;
+        known.last.push_back((sequence, self.end));
+        if known.last.len() > REMEMBERED {
+            known.last.pop_front();
         }
         Ok(None)
     }
