@@ -4,13 +4,13 @@ use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::verify::read_all;
 
 #[path = "../net/examples/copy_at_least_once.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod copy_at_least_once;
 #[path = "../net/examples/firehose.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod firehose;
 #[path = "../net/examples/produce_and_consume.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod produce_and_consume;
 
 #[tokio::test]

@@ -33,13 +33,16 @@ pub(super) struct Shape {
     key: Option<Vec<u8>>,
 }
 
+/// Name and value.
+type Header = (Vec<u8>, Option<Vec<u8>>);
+
 /// A message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     pub(super) queue: Option<u16>,
     pub(super) key: Option<Cow<'a, [u8]>>,
     pub(super) value: Option<Cow<'a, [u8]>>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(super) headers: Vec<Header>,
     pub(super) timestamp_ms: Option<i64>,
 }
 
@@ -138,7 +141,7 @@ fn text(value: Value) -> Option<Vec<u8>> {
 }
 
 /// As a list of objects with key and value, or as one object.
-fn headers(value: Option<Value>) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, String> {
+fn headers(value: Option<Value>) -> Result<Vec<Header>, String> {
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Object(fields)) => {
