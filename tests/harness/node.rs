@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use net::client::{Client, NewTopic};
+use net::client::{Client, ClientConfig, NewTopic};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::{NamedTempFile, TempDir};
@@ -29,6 +29,11 @@ pub(crate) fn own_address() -> String {
     });
     let free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
     format!("127.0.0.1:{}", ports.find(free).expect("a free port"))
+}
+
+/// Whether the machine has room for two reactors.
+pub(crate) fn has_two_cpus() -> bool {
+    std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 2)
 }
 
 /// A running node; killed when dropped.
@@ -82,6 +87,19 @@ impl Node {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(&*self.address).await.expect("the node takes connections")
+    }
+
+    /// A client of one connection, on the reactor of a shard.
+    pub(crate) async fn client_at(&self, shard_wish: u16) -> Client {
+        let config =
+            ClientConfig { shard_wish, connection_per_shard: false, ..ClientConfig::default() };
+        let client = Client::connect_with(&*self.address, config).await;
+        client.expect("the node takes connections")
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        read(self.log.path())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

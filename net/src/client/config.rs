@@ -13,6 +13,10 @@ pub struct ClientConfig {
     /// The shard on which requests that concern no queue should land; 0xFFFF: any. What concerns a
     /// queue goes to the queue's shard.
     pub shard_wish: u16,
+    /// Whether what concerns a queue goes over a connection of its shard's own (with a node of one
+    /// shard, there is one connection in any case). Without it the node passes such requests from
+    /// thread to thread.
+    pub connection_per_shard: bool,
     /// Most requests in flight; further ones wait.
     pub requests_in_flight_max: u32,
     /// Most request bytes in flight; further requests wait. At least one batch always may.
@@ -32,6 +36,7 @@ impl Default for ClientConfig {
         Self {
             name: concat!("uringmq-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             shard_wish: SHARD_ANY,
+            connection_per_shard: true,
             requests_in_flight_max: 1024,
             bytes_in_flight_max: 16 * BATCH_BYTES_MAX,
             connect_timeout: Duration::from_secs(5),

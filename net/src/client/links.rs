@@ -2,7 +2,8 @@
 //! are first needed and made again when they are lost.
 //!
 //! A node with one shard needs one connection. With several, what concerns a queue goes over a
-//! connection that asked for the queue's shard, so that no request crosses from core to core.
+//! connection that asked for the queue's shard, so that no request crosses from core to core (unless
+//! the configuration says that one connection is enough).
 //!
 //! Invariants: there is at most one living connection a slot, and one attempt at a time to make it;
 //! a connection that has ended is never handed out.
@@ -91,7 +92,11 @@ impl Links {
     }
 
     fn wish(&self, shard: u16) -> u16 {
-        if self.node.shards > 1 { shard } else { self.config.shard_wish }
+        if self.config.connection_per_shard && self.node.shards > 1 {
+            shard
+        } else {
+            self.config.shard_wish
+        }
     }
 
     async fn wished(&self, wish: u16) -> Result<Arc<Connection>, ClientError> {

@@ -6,15 +6,24 @@ use std::collections::BTreeMap;
 use tokio::net::TcpListener;
 
 use super::peer::Peer;
-use crate::client::{AckLevel, Client, Partitioner, Record};
+use crate::client::{AckLevel, Client, ClientConfig, Partitioner, Record};
 use crate::wire::{ProducerId, Reply, Request, SHARD_ANY, TopicMetadata};
 
 #[tokio::test]
 async fn every_queue_is_reached_over_its_shards_connection() {
+    let expected = BTreeMap::from([(0, vec![0, 2, 0, 2]), (1, vec![1, 1])]);
+    assert_eq!(queues_by_wish(ClientConfig::default()).await, expected);
+    let one = ClientConfig { connection_per_shard: false, ..ClientConfig::default() };
+    let expected = BTreeMap::from([(SHARD_ANY, vec![0, 1, 2, 0, 1, 2])]);
+    assert_eq!(queues_by_wish(one).await, expected);
+}
+
+/// Sends to three queues in turn, and says which arrived over a connection with which wish.
+async fn queues_by_wish(config: ClientConfig) -> BTreeMap<u16, Vec<u16>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let client = async {
-        let client = Client::connect(address).await.unwrap();
+        let client = Client::connect_with(address, config).await.unwrap();
         let producer = client.producer("t").partitioner(Partitioner::RoundRobin);
         let producer = producer.build().await.unwrap();
         for _ in 0..6 {
@@ -63,5 +72,5 @@ async fn every_queue_is_reached_over_its_shards_connection() {
     while let Ok((wish, queue)) = seen.try_recv() {
         queues.entry(wish).or_default().push(queue);
     }
-    assert_eq!(queues, BTreeMap::from([(0, vec![0, 2, 0, 2]), (1, vec![1, 1])]));
+    queues
 }
