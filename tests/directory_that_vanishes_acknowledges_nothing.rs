@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use net::client::{Client, ClientError, ErrorCode, Record, StartAt};
+use net::client::{Client, ClientError, ErrorCode, Record, RetryPolicy, StartAt};
 use nix::sys::signal::Signal;
 
 use crate::harness::node::{Node, create_topic, fresh_dir, has_two_cpus};
@@ -33,7 +33,8 @@ async fn vanishes(how: impl FnOnce(&Path)) {
     let mut node = Node::start(&data, &["--reactors", reactors]);
     let client = node.client().await;
     create_topic(&client, "t", 4).await;
-    let producer = client.producer("t").build().await.expect("the topic");
+    let builder = client.producer("t").idempotent(false).retry(RetryPolicy::NONE);
+    let producer = builder.build().await.expect("the topic");
     for _ in 0..8 {
         producer.send(&Record::new(b"stored")).await.expect("an ack");
     }
@@ -91,7 +92,8 @@ async fn a_directory_that_takes_no_files_any_more_loses_nothing() {
     let node = Node::start(&data, &["--segment-size", "1MiB"]);
     let client = node.client().await;
     create_topic(&client, "t", 1).await;
-    let producer = client.producer("t").build().await.expect("the topic");
+    let builder = client.producer("t").idempotent(false).retry(RetryPolicy::NONE);
+    let producer = builder.build().await.expect("the topic");
     let shard = data.join("shard-000");
     if !freeze(&shard, "+i") {
         println!("this needs a file system and rights for `chattr +i`");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use net::client::{Client, ClientError, ErrorCode, Producer, Record};
+use net::client::{Client, ClientError, ErrorCode, Producer, Record, RetryPolicy};
 use net::wire::{Fetch, Request};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -35,7 +35,8 @@ async fn until(client: &Client, name: &str, is_so: impl Fn(u64) -> bool) {
 }
 
 async fn producer(client: &Client) -> Producer {
-    client.producer("t").build().await.expect("the topic is there")
+    let builder = client.producer("t").idempotent(false).retry(RetryPolicy::NONE);
+    builder.build().await.expect("the topic is there")
 }
 
 /// Raises the limit of open files of the test itself.
@@ -180,6 +181,7 @@ async fn storms_of_connections_pass() {
     let dir = fresh_dir();
     let reactors = if has_two_cpus() { "2" } else { "1" };
     let node = Node::start(&dir.path().join("data"), &["--reactors", reactors]);
+    // One connection to each shard, at most.
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     let sends = producer(&client).await;
@@ -200,7 +202,7 @@ async fn storms_of_connections_pass() {
     let came: u32 = storms.into_iter().map(|storm| storm.join().expect("a storm")).sum();
     println!("{came} connections came and went beside {acks} acknowledgements");
     assert!(came > 100 && acks > 20, "{came} {acks}");
-    until(&client, "connections", |open| open == 1).await;
+    until(&client, "connections", |open| open <= 2).await;
     node.stop();
 }
 

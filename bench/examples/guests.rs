@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bench::yardstick::process::Usage;
-use net::client::{AckLevel, Client, ClientError, NewTopic, Producer, Record};
+use net::client::{AckLevel, Client, ClientError, NewTopic, Producer, Record, RetryPolicy};
 use net::wire::{
     Fetch, Hello, Request, RequestHeader, SHARD_ANY, VERSION, encode_request, frame_length,
 };
@@ -83,7 +83,9 @@ impl Node {
 
     async fn producer(&self) -> Result<Producer> {
         let client = Client::connect(&self.address).await?;
-        Ok(client.producer("t").ack(AckLevel::Durable).build().await?)
+        let builder = client.producer("t").ack(AckLevel::Durable).idempotent(false);
+        let builder = builder.retry(RetryPolicy::NONE).in_flight_max(OUTSTANDING_MAX as usize);
+        Ok(builder.build().await?)
     }
 }
 
