@@ -3,6 +3,7 @@
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
 //! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
+mod admin;
 mod bench;
 mod config;
 mod connect;

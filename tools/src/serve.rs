@@ -9,6 +9,7 @@ use config::{Arguments, Resolved};
 use net::node::Node;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::admin::Admin;
 use crate::options::{effective, node_options, wait_mode};
 use crate::output::{print, say};
 use crate::{doctor, exit, logging};
@@ -44,6 +45,10 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
             return code;
         }
     };
+    let admin = match Admin::start(options.admin) {
+        Ok(admin) => admin,
+        Err(error) => return exit::fail(exit::CANNOT_START, &error),
+    };
     let node = match Node::start(node) {
         Ok(node) => node,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
@@ -51,16 +56,23 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     let took = begun.elapsed().as_secs_f64() * 1e3;
     let ready = format!(
         "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n\
-         {tuned}\n",
+         {tuned}\n{}",
         node.address(),
         options.data.display(),
         wait_mode(&options),
+        admin.as_ref().map(admin_line).unwrap_or_default(),
     );
+    if let Some(admin) = &admin {
+        admin.node_is_at(node.address());
+    }
     // Whoever started the node may not be listening.
     let _ = print(&ready);
     let waker = node.waker();
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
+            if let Some(admin) = admin {
+                admin.drain();
+            }
             waker.stop();
             say(format_args!("uringmq: {signal}, stopping: finishing what was begun"));
         }
@@ -72,4 +84,8 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
         }
         Err(error) => exit::fail(exit::FAILED, &error),
     }
+}
+
+fn admin_line(admin: &Admin) -> String {
+    format!("uringmq admin: http://{}: /metrics, /healthz, /readyz\n", admin.address())
 }
