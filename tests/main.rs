@@ -11,6 +11,7 @@ mod a_device_is_tuned_then_served;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
+mod bench_reports_what_it_measured;
 mod consume_ends_when_told;
 mod disk_full;
 mod doctor_says_what_is_wrong;
