@@ -13,7 +13,7 @@ mod process;
 mod ready;
 mod state;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -51,8 +51,7 @@ impl Admin {
         let Some(address) = place.address() else { return Ok(None) };
         let listener = match TcpListener::bind(address) {
             Ok(listener) => listener,
-            Err(error) if place == Where::Auto => {
-                tracing::warn!(%address, %error, "no admin server; choose a port with --admin");
+            Err(error) if place == Where::Auto && error.kind() == ErrorKind::AddrInUse => {
                 return Ok(None);
             }
             Err(source) => return Err(AdminError::Bind { address, source }),

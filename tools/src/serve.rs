@@ -1,10 +1,12 @@
 //! `uringmq serve`: a node in the foreground, until SIGTERM or SIGINT.
 
+mod service;
 mod tuned;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use config::value::Admin as Where;
 use config::{Arguments, Resolved};
 use net::node::Node;
 use nix::sys::signal::{SigSet, Signal};
@@ -60,19 +62,21 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
         node.address(),
         options.data.display(),
         wait_mode(&options),
-        admin.as_ref().map(admin_line).unwrap_or_default(),
+        admin_line(options.admin, admin.as_ref()),
     );
     if let Some(admin) = &admin {
         admin.node_is_at(node.address());
     }
     // Whoever started the node may not be listening.
     let _ = print(&ready);
+    service::ready(node.address());
     let waker = node.waker();
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
             if let Some(admin) = admin {
                 admin.drain();
             }
+            service::stopping();
             waker.stop();
             say(format_args!("uringmq: {signal}, stopping: finishing what was begun"));
         }
@@ -86,6 +90,16 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     }
 }
 
-fn admin_line(admin: &Admin) -> String {
-    format!("uringmq admin: http://{}: /metrics, /healthz, /readyz\n", admin.address())
+fn admin_line(wanted: Where, admin: Option<&Admin>) -> String {
+    match (admin, wanted) {
+        (Some(admin), _) => {
+            let address = admin.address();
+            format!("uringmq admin: http://{address}/metrics, /healthz, /readyz\n")
+        }
+        (None, Where::Off) => "uringmq admin: off\n".to_owned(),
+        (None, _) => {
+            let address = Where::DEFAULT;
+            format!("uringmq admin: none, {address} is in use; choose a port with --admin\n")
+        }
+    }
 }

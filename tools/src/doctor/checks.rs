@@ -237,11 +237,11 @@ fn file_system(facts: &Facts) -> Verdict {
 }
 
 fn space(facts: &Facts) -> Verdict {
-    let Some((free, total)) = facts.disk.space else {
+    let Some(space) = facts.disk.space else {
         return (Level::Note, "the file system does not say how much there is".to_owned(), "");
     };
-    let used_percent = 100 - (free.saturating_mul(100) / total.max(1)).min(100);
-    let what = format!("{} of {} free", bytes(free), bytes(total));
+    let (free, used_percent) = (space.available, u64::from(space.used_percent()));
+    let what = format!("{} free", bytes(free));
     let wanted = &facts.wanted;
     if !facts.disk.formatted && free < wanted.first_bytes {
         let need = bytes(wanted.first_bytes);

@@ -104,3 +104,14 @@ fn names_keep_to_the_conventions() {
         assert_eq!(samples.filter(of).count() > 0, *kind == "counter", "{name}");
     }
 }
+
+#[test]
+fn the_documents_name_every_metric() {
+    let page = include_str!("../../../docs/operations.md");
+    for line in scrape(everything()).lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let shown = page.contains(&format!("`{name}{suffix}`"));
+        assert!(shown || name == "uringmq_wings", "{name}{suffix} is not in operations.md");
+    }
+}
