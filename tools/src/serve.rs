@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use config::value::Admin as Where;
-use config::{Arguments, Resolved};
+use config::{Arguments, Options, Resolved};
 use net::node::Node;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -55,15 +55,8 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
         Ok(node) => node,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
-    let took = begun.elapsed().as_secs_f64() * 1e3;
-    let ready = format!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n\
-         {tuned}\n{}",
-        node.address(),
-        options.data.display(),
-        wait_mode(&options),
-        admin_line(options.admin, admin.as_ref()),
-    );
+    let ready = ready_line(&options, &node, begun) + &tuned + "\n";
+    let ready = ready + &admin_line(options.admin, admin.as_ref());
     if let Some(admin) = &admin {
         admin.node_is_at(node.address());
     }
@@ -88,6 +81,20 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
         }
         Err(error) => exit::fail(exit::FAILED, &error),
     }
+}
+
+fn ready_line(options: &Options, node: &Node, begun: Instant) -> String {
+    let reactors = match options.reactors {
+        1 => String::new(),
+        several => format!(", {several} reactors"),
+    };
+    format!(
+        "uringmq ready: listening on {}, data in {}, {:?} mode{reactors}, started in {:.1} ms\n",
+        node.address(),
+        options.data.display(),
+        wait_mode(options),
+        begun.elapsed().as_secs_f64() * 1e3,
+    )
 }
 
 fn admin_line(wanted: Where, admin: Option<&Admin>) -> String {

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::value::{
-    Admin, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups,
-    segment_size, shards,
+    Admin, Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups,
+    reactors, segment_size, shards,
 };
 
 /// How a reactor waits for work.
@@ -92,16 +92,22 @@ pub struct Options {
     /// alone is on loopback; `off`: none; `auto`: 127.0.0.1:9442, or none if that is in use.
     #[arg(long, value_name = "ADDR", env = "URINGMQ_ADMIN", default_value = "auto")]
     pub admin: Admin,
-    /// How the reactor waits for work.
+    /// How the reactors wait for work.
     #[arg(long, value_enum, env = "URINGMQ_WAIT", default_value = "hybrid")]
     pub wait: Wait,
-    /// Pin the reactor to this CPU (`none`: wherever the system puts it).
-    #[arg(long, value_name = "N", env = "URINGMQ_CPU", default_value = "none")]
-    pub cpu: OrNone<usize>,
-    /// Shards of a new data directory (an existing one keeps its own).
-    #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "1",
+    /// Reactors: threads with a CPU and shards of their own. At most as many as CPUs, and as shards
+    /// in the data directory (`uringmq shards add` adds to them).
+    #[arg(long, value_name = "N", env = "URINGMQ_REACTORS", default_value = "1",
+          value_parser = reactors)]
+    pub reactors: u16,
+    /// Pin the reactors to these CPUs, one each: `2,3` (`none`: several reactors are pinned to the
+    /// first CPUs that the process may use, a single one runs wherever the system puts it).
+    #[arg(long, value_name = "LIST", env = "URINGMQ_CPU", default_value = "none")]
+    pub cpu: Cpus,
+    /// Shards of a new data directory (an existing one keeps its own; `auto`: one per reactor).
+    #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "auto",
           value_parser = shards)]
-    pub shards: u16,
+    pub shards: OrAuto<u16>,
     /// Segment length of a new data directory (an existing one keeps its own).
     #[arg(long, value_name = "SIZE", env = "URINGMQ_SEGMENT_SIZE", default_value = "256MiB",
           value_parser = segment_size)]

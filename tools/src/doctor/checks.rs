@@ -186,8 +186,8 @@ fn files(facts: &Facts) -> Verdict {
 fn cores(facts: &Facts) -> Verdict {
     let wanted = &facts.wanted;
     let (cores, reactors) = (facts.cores, wanted.reactors);
-    if let Some(cpu) = wanted.cpu.filter(|cpu| !facts.cpus.is_empty() && !facts.cpus.contains(cpu))
-    {
+    let foreign = |cpu: &&usize| !facts.cpus.is_empty() && !facts.cpus.contains(cpu);
+    if let Some(cpu) = wanted.cpus.iter().find(foreign) {
         let what = format!("cpu = {cpu}, but this process may run on {} only", list(&facts.cpus));
         return (Level::Fail, what, "choose one of these with --cpu, or say --cpu none");
     }
@@ -197,9 +197,14 @@ fn cores(facts: &Facts) -> Verdict {
         );
         return (Level::Fail, what, "use --wait hybrid, or give the process more cores");
     }
+    if !facts.cpus.is_empty() && reactors > facts.cpus.len() {
+        let cpus = facts.cpus.len();
+        let what = format!("{reactors} reactors on {cores} cores: each needs one of {cpus} CPUs");
+        return (Level::Fail, what, "use as many reactors as there are CPUs, or fewer");
+    }
     if reactors > cores {
-        let what = format!("{reactors} reactors on {cores} cores: they get in each other's way");
-        return (Level::Warn, what, "use as many reactors as there are cores, or fewer");
+        let what = format!("{reactors} reactors, but time for {cores} only (a quota)");
+        return (Level::Warn, what, "use fewer reactors, or raise the quota of the control group");
     }
     let mode = if wanted.poll { ", polling" } else { "" };
     (Level::Ok, format!("{cores} to have for {reactors} reactor(s){mode}"), "")
