@@ -199,7 +199,9 @@ fn cores(facts: &Facts) -> Verdict {
     }
     if !facts.cpus.is_empty() && reactors > facts.cpus.len() {
         let cpus = facts.cpus.len();
-        let what = format!("{reactors} reactors on {cores} cores: each needs one of {cpus} CPUs");
+        let what = format!(
+            "{reactors} reactors, but this process may run on {cpus} CPU(s): each needs one of its own"
+        );
         return (Level::Fail, what, "use as many reactors as there are CPUs, or fewer");
     }
     if reactors > cores {
