@@ -21,6 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         queues: 4,
         ack: None,
         deep_validation: false,
+        key_index: false,
         retention: Default::default(),
     };
     match client.create_topic(&topic).await {

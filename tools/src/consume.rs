@@ -297,7 +297,8 @@ impl Printer {
     }
 }
 
-fn document(message: &Message) -> Value {
+/// Everything about a message.
+pub(crate) fn document(message: &Message) -> Value {
     let mut fields = Map::new();
     fields.insert("queue".to_owned(), message.queue.into());
     fields.insert("offset".to_owned(), message.offset.into());

@@ -10,6 +10,7 @@ mod descriptors;
 mod dump;
 mod exit;
 mod failure;
+mod find;
 mod group;
 mod lines;
 mod logging;
@@ -62,6 +63,13 @@ enum Command {
     Produce(produce::Options),
     /// Print messages.
     Consume(consume::Options),
+    /// Print the messages with a key, the newest first.
+    #[command(after_help = exit::after_help(
+        "  uringmq topic create orders --key-index\n  \
+         uringmq find orders order-7\n  \
+         uringmq find orders order-7 --max 1 --json"
+    ))]
+    Find(find::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
@@ -89,6 +97,7 @@ fn main() -> ExitCode {
         Command::Group(command) => group::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
+        Command::Find(options) => find::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),

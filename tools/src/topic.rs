@@ -26,7 +26,7 @@ pub(crate) enum Command {
          uringmq topic create audit --retention-hours 720 --retention-mib 10240"
     ))]
     Create(Create),
-    /// Change a topic's ack level, or how long its messages are kept.
+    /// Change a topic's ack level, its index of keys, or how long its messages are kept.
     #[command(after_help = after_help(
         "  uringmq topic alter orders --retention-mib 512\n  \
          uringmq topic alter orders --retention-hours 0 --ack written"
@@ -62,6 +62,10 @@ pub(crate) struct Create {
     /// Let the node look inside every batch, not only at its header and checksum.
     #[arg(long)]
     deep_validation: bool,
+    /// Index the keys of messages, so that `uringmq find` finds them. Batches must not be
+    /// compressed then; 16 bytes of disk per key.
+    #[arg(long)]
+    key_index: bool,
     #[command(flatten)]
     keep: Keep,
     /// A topic of this name may exist already (it is left as it is).
@@ -99,7 +103,7 @@ impl Keep {
 /// Options of `topic alter`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true)
-          .args(["ack", "retention_hours", "retention_mib"]))]
+          .args(["ack", "key_index", "retention_hours", "retention_mib"]))]
 pub(crate) struct Alter {
     /// Its name.
     topic: String,
@@ -107,6 +111,9 @@ pub(crate) struct Alter {
     /// are stored from now on once this level is reached.
     #[arg(long, value_enum)]
     ack: Option<Ack>,
+    /// Whether the keys of messages that come from now on are indexed (see `uringmq find`).
+    #[arg(long, value_enum)]
+    key_index: Option<Switch>,
     #[command(flatten)]
     keep: Keep,
     /// Answer in JSON.
@@ -114,6 +121,13 @@ pub(crate) struct Alter {
     json: bool,
     #[command(flatten)]
     server: Server,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Options of `topic delete`.
@@ -174,6 +188,7 @@ async fn create(options: &Create) -> Result<(), Failure> {
         queues: options.queues,
         ack: options.ack.map(Into::into),
         deep_validation: options.deep_validation,
+        key_index: options.key_index,
         retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
     };
     let created = match client.create_topic(&topic).await {
@@ -198,7 +213,8 @@ async fn alter(options: &Alter) -> Result<(), Failure> {
     let client = options.server.connect().await?;
     let (age_ms, bytes) = options.keep.given();
     let (name, ack) = (options.topic.as_str(), options.ack.map(Into::into));
-    client.alter_topic(&TopicAlter { name, ack, age_ms, bytes }).await?;
+    let key_index = options.key_index.map(|switch| switch == Switch::On);
+    client.alter_topic(&TopicAlter { name, ack, age_ms, bytes, key_index }).await?;
     let topic = client.describe_topic(name).await?;
     if options.json {
         return print_json(&details_json(&topic));
@@ -246,6 +262,7 @@ async fn describe(options: &Describe) -> Result<(), Failure> {
         return print_json(&details_json(&topic));
     }
     let deep = if topic.deep_validation { ", deep validation" } else { "" };
+    let keys = if topic.key_index { ", key index" } else { "" };
     let rows: Vec<_> = (topic.queues.iter())
         .map(|queue| {
             let numbers = [queue.start, queue.end, queue.visible, queue.bytes];
@@ -255,7 +272,7 @@ async fn describe(options: &Describe) -> Result<(), Failure> {
         .collect();
     let heading = ["queue", "shard", "start", "end", "visible", "bytes"];
     print(&format!(
-        "topic {}, id {}, ack {}{deep}, {}\n{}",
+        "topic {}, id {}, ack {}{deep}{keys}, {}\n{}",
         topic.name,
         topic.id,
         topic.ack.name(),
@@ -294,7 +311,7 @@ fn details_json(topic: &TopicDetails) -> Value {
     };
     json!({
         "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
-        "deep_validation": topic.deep_validation,
+        "deep_validation": topic.deep_validation, "key_index": topic.key_index,
         "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
         "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
     })

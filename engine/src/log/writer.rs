@@ -245,6 +245,7 @@ impl Log {
             base_offset: entry.base_offset,
             store_timestamp_ms: open.store_timestamp_ms,
             handle: Handle::new(self.segments.geometry().shard as u8, pos),
+            keyed: entry.keyed,
         };
         block.append(&header.encode(entry.head));
         block.append(entry.head);

@@ -1,7 +1,7 @@
 //! The client library: one connection, many requests in flight, typed answers.
 //!
 //! Reading order: `connection` (the tasks), `in_flight` (correlation, bounds), `admin` (one method per operation),
-//! `producer`, `idempotent`, `consumer`, `groups`, `message`.
+//! `find`, `producer`, `idempotent`, `consumer`, `groups`, `message`.
 //!
 //! Invariants: what is in flight is bounded in requests and in bytes, and a request that would
 //! pass the bound waits; dropping any future of this module leaves the connection usable (a
@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+mod find;
 mod groups;
 mod idempotent;
 mod in_flight;

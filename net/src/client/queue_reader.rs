@@ -127,7 +127,7 @@ impl QueueReader {
         Ok(())
     }
 
-    fn request(&self) -> Request<'static> {
+    pub(super) fn request(&self) -> Request<'static> {
         Request::Fetch(Fetch {
             topic: self.topic,
             queue: self.queue,

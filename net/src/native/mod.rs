@@ -18,10 +18,11 @@ mod stage_tests;
 
 use engine::broker::change_format::Alteration;
 use engine::broker::{Answers, Broker, NewTopic};
+use engine::index::keys::hash_of;
 use engine::io::{Env, Nanos};
 use engine::level::AckLevel;
 use engine::limits::WAIT_MS_MAX;
-use engine::shard::{Fetch, Seek, Token};
+use engine::shard::{Fetch, Lookup, Seek, Token};
 
 use crate::server::{ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
 use crate::wire::limits::FRAME_BYTES_MAX;
@@ -108,6 +109,7 @@ impl<E: Env> Native<E> {
                 let seek = Seek { token, queue: 0, timestamp_ms };
                 self.broker.seek((list.topic, list.queue), seek, &mut self.answers);
             }
+            Request::Lookup(lookup) => self.look_up(conn, header, lookup),
             Request::Hello(hello) => return self.hello(conn, header, hello, out),
             question => self.describe(conn, header, question, out),
         }
@@ -148,6 +150,14 @@ impl<E: Env> Native<E> {
         self.broker.fetch(place, request, self.gathered, &mut self.answers);
     }
 
+    fn look_up(&mut self, conn: ConnId, header: RequestHeader, lookup: &wire::Lookup<'_>) {
+        let token = self.calls.insert(Call { conn, header });
+        let wire::Lookup { topic, queue, first, end, max, key } = *lookup;
+        let hash = hash_of(key);
+        let lookup = Lookup { token, queue: 0, hash, offsets: first..end, max };
+        self.broker.look_up((topic, queue), lookup, &mut self.answers);
+    }
+
     fn create_topic(
         &mut self,
         conn: ConnId,
@@ -160,6 +170,7 @@ impl<E: Env> Native<E> {
             queues: create.queues,
             ack: create.ack.unwrap_or(AckLevel::Durable),
             deep: create.deep_validation,
+            keyed: create.key_index,
             retention: create.retention,
         };
         self.broker.create_topic(&topic, token, self.gathered, &mut self.answers);
@@ -167,8 +178,8 @@ impl<E: Env> Native<E> {
 
     fn alter_topic(&mut self, conn: ConnId, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
         let token = self.calls.insert(Call { conn, header });
-        let wire::TopicAlter { name, ack, age_ms, bytes } = *alter;
-        let alteration = Alteration { id: 0, ack, age_ms, bytes };
+        let wire::TopicAlter { name, ack, age_ms, bytes, key_index: keyed } = *alter;
+        let alteration = Alteration { id: 0, ack, age_ms, bytes, keyed };
         let asked = (token, self.gathered);
         self.broker.alter_topic(name, alteration, asked, &mut self.answers);
     }

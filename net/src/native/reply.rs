@@ -3,7 +3,7 @@
 use engine::broker::{TopicAnswer, TopicError};
 use engine::io::{Env, Nanos};
 use engine::limits::ZERO_COPY_BYTES_MIN;
-use engine::shard::{Effect, FetchError, Fetched, ProduceError, Sought, Token};
+use engine::shard::{Effect, FetchError, Fetched, LookedUp, ProduceError, Sought, Token};
 use engine::stage::{self, Stage};
 
 use super::calls::Call;
@@ -11,7 +11,8 @@ use super::refusal::Refusal;
 use super::{Native, refuse};
 use crate::server::Outbox;
 use crate::wire::{
-    OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
+    LookupReply, OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply,
+    encode_reply,
 };
 
 /// Replies of the turn that is being sent. Sending begins where a request's last stage ended.
@@ -61,6 +62,7 @@ impl<E: Env> Native<E> {
                     self.reply_fetch(token, result, timings, now, out);
                 }
                 Effect::Sought { token, result } => self.reply_seek(token, result, out),
+                Effect::LookedUp { token, result } => self.reply_lookup(token, result, out),
             }
         }
         self.answers.effects = effects;
@@ -144,6 +146,30 @@ impl<E: Env> Native<E> {
             Err(error) => {
                 let refusal = Refusal::from(&error);
                 refuse(conn, Operation::ListOffsets.as_u8(), &header, &refusal, out);
+            }
+        }
+    }
+
+    fn reply_lookup(
+        &mut self,
+        token: Token,
+        result: Result<LookedUp, FetchError>,
+        out: &mut Outbox,
+    ) {
+        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+        let header = header.reply(Timings::default());
+        match result {
+            Ok(LookedUp { offsets, reached, start_offset, visible_offset }) => {
+                if let Some(bytes) = out.bytes(conn) {
+                    let (log_start, visible) = (start_offset, visible_offset);
+                    let found =
+                        LookupReply { reached, log_start, visible, offsets: offsets.into() };
+                    encode_reply(bytes, &header, &Reply::Lookup(found));
+                }
+            }
+            Err(error) => {
+                let refusal = Refusal::from(&error);
+                refuse(conn, Operation::Lookup.as_u8(), &header, &refusal, out);
             }
         }
     }
