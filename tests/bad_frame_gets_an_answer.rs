@@ -25,8 +25,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let dir = fresh_dir();
-        let silence = SILENCE_MS.to_string();
-        let node = Node::start(&dir.path().join("data"), &["--idle-frame-ms", &silence]);
+        let silence = format!("{SILENCE_MS}ms");
+        let node = Node::start(&dir.path().join("data"), &["--frame-deadline", &silence]);
         let client = node.client().await;
         create_topic(&client, "good", 1).await;
         let mut scene = Self { _dir: dir, node, client, acked: Acked::default() };

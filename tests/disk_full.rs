@@ -29,7 +29,7 @@ async fn is_an_answer_and_room_is_used_again() {
     std::fs::write(&ballast, vec![1; (BALLAST_MIB << 20) as usize]).expect("room for it");
     let data = mount.path.join("data");
     // Nothing goes to make room.
-    let options = ["--segment-mib", "2", "--retention-disk-percent", "0"];
+    let options = ["--segment-size", "2MiB", "--retention-disk", "none"];
     let node = Node::start(&data, &options);
     let client = node.client().await;
     create_topic(&client, "t", 1).await;

@@ -26,7 +26,7 @@ async fn sigint() {
 async fn stops_well(signal: Signal) {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let mut node = Node::start(&data, &["--segment-mib", "1"]);
+    let mut node = Node::start(&data, &["--segment-size", "1MiB"]);
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     let mut parked = client.consumer("t").start(net::client::StartAt::Offset(1)).queues([1]);

@@ -19,7 +19,7 @@ const VALUES: [&[u8]; 3] = [b"plain", "gr\u{fc}n\n\u{1b}[31m".as_bytes(), b"\xff
 async fn stopped() -> TempDir {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let node = Node::start(&data, &["--segment-mib", "1", "--shards", "2"]);
+    let node = Node::start(&data, &["--segment-size", "1MiB", "--shards", "2"]);
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     create_topic(&client, "other", 1).await;

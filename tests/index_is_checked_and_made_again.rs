@@ -42,7 +42,7 @@ fn wait_for_indexes(data: &Path, count: usize) {
 async fn stopped() -> (TempDir, Acked) {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let node = Node::start(&data, &["--segment-mib", "1"]);
+    let node = Node::start(&data, &["--segment-size", "1MiB"]);
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     let producer = client.producer("t").ack(AckLevel::Durable).build().await.expect("the topic");

@@ -23,7 +23,7 @@ const CYCLES: u64 = 6;
 /// Small segments and a short log, so that kills meet rolls, checkpoints and recycled segments.
 /// The deadline is the device's: a machine that is busy with other tests is no fault of it.
 const OPTIONS: [&str; 6] =
-    ["--segment-mib", "1", "--retention-mib", "6", "--flush-deadline-ms", "15000"];
+    ["--segment-size", "1MiB", "--retention-size", "6MiB", "--flush-deadline", "15s"];
 
 /// What expired is older than this many segments: those the limit leaves, but for the one whose
 /// leaving kept it and the one that is being written to.

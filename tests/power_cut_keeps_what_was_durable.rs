@@ -142,14 +142,14 @@ struct Life {
 }
 
 fn start(data: &Path, setup: &Setup) -> Node {
-    let limit = RETENTION_MIB.to_string();
-    let mut options = vec!["--segment-mib", "1", "--groups-inflight", "4"];
+    let limit = format!("{RETENTION_MIB}MiB");
+    let mut options = vec!["--segment-size", "1MiB", "--groups-inflight", "4"];
     // The device is small, and nothing else may take what was promised.
-    options.extend(["--retention-disk-percent", "0"]);
+    options.extend(["--retention-disk", "none"]);
     // A machine that is busy with other tests is no fault of the device.
-    options.extend(["--flush-deadline-ms", "15000"]);
+    options.extend(["--flush-deadline", "15s"]);
     if setup.expires {
-        options.extend(["--retention-mib", &limit]);
+        options.extend(["--retention-size", &limit]);
     }
     Node::start(data, &options)
 }

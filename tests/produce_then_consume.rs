@@ -107,7 +107,7 @@ fn many_lines() -> Vec<u8> {
 fn a_busy_node_gets_it_in_the_end() {
     let dir = fresh_dir();
     // Segments that fill up faster than the next one is made: some batches are refused at first.
-    let node = Node::start(&dir.path().join("data"), &["--segment-mib", "1"]);
+    let node = Node::start(&dir.path().join("data"), &["--segment-size", "1MiB"]);
     let at = ["--server", &*node.address];
     let run = |args: &[&str]| run_well(&[args, &at[..]].concat());
     run(&["topic", "create", "t"]);

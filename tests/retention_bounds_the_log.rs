@@ -14,7 +14,7 @@ const ROUNDS: u64 = 4;
 const MESSAGES: u64 = 400;
 const VALUE_BYTES: usize = 10_000;
 const MIB: u64 = 1 << 20;
-const OPTIONS: [&str; 4] = ["--segment-mib", "1", "--retention-mib", "3"];
+const OPTIONS: [&str; 4] = ["--segment-size", "1MiB", "--retention-size", "3MiB"];
 
 fn bytes_below(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).expect("the directory is there");

@@ -10,7 +10,7 @@ use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::run_well;
 use crate::harness::verify::value;
 
-const OPTIONS: [&str; 4] = ["--segment-mib", "1", "--retention-disk-percent", "0"];
+const OPTIONS: [&str; 4] = ["--segment-size", "1MiB", "--retention-disk", "none"];
 const MESSAGES: u64 = 300;
 const VALUE_BYTES: usize = 20_000;
 const MIB: u64 = 1 << 20;
@@ -69,7 +69,7 @@ async fn and_a_restart_keeps_it() {
     let data = dir.path().join("data");
     let node = Node::start(&data, &OPTIONS);
     let client = node.client().await;
-    topic(&node, &["create", "short", "--retention-mib", "1"]);
+    topic(&node, &["create", "short", "--retention-size", "1MiB"]);
     create_topic(&client, "long", 1).await;
     send(&client, "long", 10).await;
     send(&client, "short", MESSAGES).await;
@@ -93,7 +93,7 @@ async fn and_a_restart_keeps_it() {
     let client = node.client().await;
     assert_eq!(range_told(&client, 0).await, start..MESSAGES);
     let altered =
-        topic(&node, &["alter", "short", "--retention-mib", "0", "--retention-hours", "48"]);
+        topic(&node, &["alter", "short", "--retention-size", "none", "--retention", "48h"]);
     assert_eq!(altered["retention_bytes"], Value::Null);
     assert_eq!(altered["retention_ms"], 48 * 3_600_000_u64);
     send(&client, "short", 100).await;

@@ -16,7 +16,7 @@ use crate::harness::run;
 async fn stopped() -> TempDir {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let node = Node::start(&data, &["--segment-mib", "1"]);
+    let node = Node::start(&data, &["--segment-size", "1MiB"]);
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     let producer = client.producer("t").ack(AckLevel::Durable).build().await.expect("the topic");

@@ -14,7 +14,7 @@ const RECORDS: u64 = 300;
 async fn killed_started_again_and_stopped() {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let options = ["--segment-mib", "1", "--shards", "2"];
+    let options = ["--segment-size", "1MiB", "--shards", "2"];
     let node = Node::start(&data, &options);
     let client = node.client().await;
     create_topic(&client, "t", 3).await;

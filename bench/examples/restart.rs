@@ -51,7 +51,7 @@ impl Node {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let child = Command::new(program)
-            .args(["serve", "--listen", &address, "--retention-disk-percent", "0", "--data"])
+            .args(["serve", "--listen", &address, "--retention-disk", "none", "--data"])
             .arg(dir)
             .stdout(Stdio::null())
             .stderr(log(dir)?)

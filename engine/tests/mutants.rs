@@ -41,8 +41,45 @@ const OFFSETS: &str = "src/shard/offsets.rs";
 
 const KEEP: &str = "src/shard/keep.rs";
 const QUEUES: &str = "src/shard/queues.rs";
+const KEYS: &str = "src/index/keys.rs";
+const REBUILD: &str = "src/shard/rebuild.rs";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "the-newest-keys-are-left-out-of-the-index",
+        edits: &[(KEYS, "        pile.close();\n        let firsts", "        let firsts")],
+    },
+    Mutant {
+        name: "a-restart-forgets-recent-keys",
+        edits: &[(
+            OPEN,
+            "self.sealing.keys.add_batch(number, found.batch, queue, base);",
+            "let _ = (number, queue, base);",
+        )],
+    },
+    Mutant {
+        name: "an-index-made-again-has-no-keys",
+        edits: &[
+            (
+                OPEN,
+                "pile.add_batch(found.batch, found.header.queue, found.header.base_offset);",
+                "let _ = &mut pile;",
+            ),
+            (
+                REBUILD,
+                "walk.keys.add_batch(found.batch, header.queue, header.base_offset);",
+                "let _ = header;",
+            ),
+        ],
+    },
+    Mutant {
+        name: "keys-are-looked-for-in-memory-beside-the-index",
+        edits: &[(
+            "src/shard/lookup.rs",
+            "queue.runs.last().map_or(start, |run| run.end_offset.max(start))",
+            "start",
+        )],
+    },
     Mutant {
         name: "a-start-goes-back-after-a-restart",
         edits: &[(QUEUES, "queue.floor = queue.floor.max(start_offset);", "let _ = (queue, start_offset);")],

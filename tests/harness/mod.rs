@@ -17,8 +17,11 @@ use std::process::{Command, Output, Stdio};
 pub(crate) fn uringmq() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uringmq"));
     // What the caller's shell says must not decide what is tested.
-    for name in ["URINGMQ_SERVER", "URINGMQ_DATA", "URINGMQ_LISTEN", "URINGMQ_WAIT", "RUST_LOG"] {
-        command.env_remove(name);
+    command.env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"URINGMQ_") {
+            command.env_remove(name);
+        }
     }
     command.stdin(Stdio::null());
     command

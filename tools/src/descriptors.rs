@@ -1,10 +1,10 @@
-//! The limit of open files: a sealed segment takes four descriptors (two of its own, two of its
-//! index), and shells start processes with a limit of 1024 that says nothing about the machine.
+//! The limit of open files: a sealed segment takes two descriptors (its own, and its index's), and
+//! shells start processes with a limit of 1024 that says nothing about the machine.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Below this a long log does not fit: about 250 GB with segments of the default length.
+/// Below this a long log does not fit: about 500 GB with segments of the default length.
 const ENOUGH: u64 = 4096;
 
 /// Raises the soft limit to the hard one, and says so if even that is low.

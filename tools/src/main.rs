@@ -4,6 +4,7 @@
 //! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
 mod bench;
+mod config;
 mod connect;
 mod consume;
 mod descriptors;
@@ -14,6 +15,7 @@ mod find;
 mod group;
 mod lines;
 mod logging;
+mod options;
 mod output;
 mod ping;
 mod produce;
@@ -27,6 +29,7 @@ mod verify;
 
 use std::process::ExitCode;
 
+use ::config::Arguments;
 use clap::{ArgAction, Parser, Subcommand};
 
 /// A low-latency message broker on io_uring.
@@ -45,9 +48,13 @@ enum Command {
     /// Run a broker node on a data directory.
     #[command(after_help = exit::after_help(
         "  uringmq serve\n  \
-         uringmq serve --data /srv/mq --listen 127.0.0.1:9441 --wait sleep"
+         uringmq serve --data /srv/mq --listen 127.0.0.1:9441 --wait sleep\n  \
+         uringmq serve --config /etc/uringmq/uringmq.toml"
     ))]
-    Serve(serve::Options),
+    Serve(Arguments),
+    /// Check a file of options, and print the options in force.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Measure what durability costs on this disk, and where the time goes.
     Bench(bench::Options),
     /// A yardstick's server (started by `bench`).
@@ -88,9 +95,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.verbose);
+    if !matches!(cli.command, Command::Serve(_)) {
+        logging::init(cli.verbose);
+    }
     match cli.command {
-        Command::Serve(options) => serve::run(options),
+        // It logs as its options say.
+        Command::Serve(arguments) => serve::run(&arguments, cli.verbose),
+        Command::Config(command) => config::run(&command),
         Command::Bench(options) => bench::run(options),
         Command::Yardstick(options) => bench::yardstick(&options),
         Command::Topic(command) => topic::run(command),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use config::value::{OrNone, Size, Time};
 use net::client::{
     Client, ClientError, ErrorCode, NewTopic, Retention, TopicAlter, TopicDetails, TopicInfo,
 };
@@ -13,9 +14,6 @@ use crate::exit::after_help;
 use crate::failure::Failure;
 use crate::output::{grouped, print, print_json, say, table};
 
-const HOUR_MS: u64 = 3_600_000;
-const MIB: u64 = 1 << 20;
-
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -23,13 +21,13 @@ pub(crate) enum Command {
     #[command(after_help = after_help(
         "  uringmq topic create orders\n  \
          uringmq topic create clicks --queues 8 --ack memory\n  \
-         uringmq topic create audit --retention-hours 720 --retention-mib 10240"
+         uringmq topic create audit --retention 30days --retention-size 10GiB"
     ))]
     Create(Create),
     /// Change a topic's ack level, its index of keys, or how long its messages are kept.
     #[command(after_help = after_help(
-        "  uringmq topic alter orders --retention-mib 512\n  \
-         uringmq topic alter orders --retention-hours 0 --ack written"
+        "  uringmq topic alter orders --retention-size 512MiB\n  \
+         uringmq topic alter orders --retention none --ack written"
     ))]
     Alter(Alter),
     /// Remove a topic and everything in it.
@@ -81,29 +79,29 @@ pub(crate) struct Create {
 /// How long messages are kept.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Keep {
-    /// Messages go when they are older than this (0: the topic sets no limit). The node's own
+    /// Messages go when they are older than this (`none`: the topic sets no limit). The node's own
     /// limits hold for every topic beside these.
-    #[arg(long, value_name = "H")]
-    retention_hours: Option<u64>,
-    /// The oldest messages go when the topic holds more MiB than this (0: the topic sets no limit).
-    #[arg(long, value_name = "MIB")]
-    retention_mib: Option<u64>,
+    #[arg(long, value_name = "TIME")]
+    retention: Option<OrNone<Time>>,
+    /// The oldest messages go when the topic holds more than this (`none`: the topic sets no
+    /// limit).
+    #[arg(long, value_name = "SIZE")]
+    retention_size: Option<OrNone<Size>>,
 }
 
 impl Keep {
-    /// Age and bytes as far as they are given; the inner `None`: no limit.
+    /// Age in milliseconds and bytes as far as they are given; the inner `None`: no limit.
     fn given(self) -> (Option<Option<u64>>, Option<Option<u64>>) {
-        let limit = |given: Option<u64>, unit: u64| {
-            given.map(|n| Some(n.saturating_mul(unit)).filter(|limit| *limit > 0))
-        };
-        (limit(self.retention_hours, HOUR_MS), limit(self.retention_mib, MIB))
+        let age = self.retention.map(|limit| limit.0.map(Time::as_millis));
+        let bytes = self.retention_size.map(|limit| limit.0.map(|size| size.bytes));
+        (age, bytes)
     }
 }
 
 /// Options of `topic alter`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true)
-          .args(["ack", "key_index", "retention_hours", "retention_mib"]))]
+          .args(["ack", "key_index", "retention", "retention_size"]))]
 pub(crate) struct Alter {
     /// Its name.
     topic: String,

@@ -196,3 +196,48 @@ fn what_has_gone_or_is_compressed_or_was_not_to_be_indexed_is_not_found() {
         Some(Effect::LookedUp { result: Err(FetchError::UnknownQueue), .. })
     ));
 }
+
+/// More rows than a block holds have one key.
+#[test]
+fn a_key_of_very_many_records_is_found_in_several_blocks() {
+    const RECORDS: u64 = 700;
+    let mut shard = shard();
+    let mut effects = Vec::new();
+    for _ in 0..2 {
+        let mut builder = BatchBuilder::new(1 << 20);
+        for at in 0..RECORDS {
+            let name = if at % 7 == 0 { &b"other"[..] } else { &b"same"[..] };
+            builder.append(&NewRecord { key: Some(name), ..NewRecord::default() }).unwrap();
+        }
+        let (token, ack, gathered) = (Token(0), AckLevel::Durable, shard.env.now());
+        let batch = builder.finish().unwrap();
+        shard.produce(&Produce { token, queue: QUEUE, ack, batch, gathered }, &mut effects);
+        rest(&mut shard, &mut effects);
+    }
+    super::retention_tests::fill(&mut shard, 30, &mut effects);
+    seal(&mut shard, 1);
+    let expected: Vec<u64> = (0..2 * RECORDS).rev().filter(|at| at % RECORDS % 7 != 0).collect();
+    assert!(expected.len() > 4 * 255);
+    let found = look_up(&mut shard, b"same", 0..u64::MAX, 4000);
+    assert_eq!((found.offsets, found.reached), (expected.clone(), 0));
+    let found = look_up(&mut shard, b"same", 100..900, 4000);
+    let inside = expected.into_iter().filter(|offset| (100..900).contains(offset));
+    assert_eq!(found.offsets, inside.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_consumers_do_not_see_yet_is_not_found() {
+    let mut shard = shard();
+    let mut builder = BatchBuilder::new(1 << 20);
+    builder.append(&NewRecord { key: Some(b"key"), ..NewRecord::default() }).unwrap();
+    let (token, ack, gathered) = (Token(0), AckLevel::Durable, shard.env.now());
+    let batch = builder.finish().unwrap();
+    let mut effects = Vec::new();
+    shard.produce(&Produce { token, queue: QUEUE, ack, batch, gathered }, &mut effects);
+    let hash = hash_of(b"key");
+    shard.look_up(Lookup { token, queue: QUEUE, hash, offsets: 0..9, max: 9 }, &mut effects);
+    let Some(Effect::LookedUp { result: Ok(found), .. }) = effects.pop() else { panic!() };
+    assert_eq!((found.offsets, found.visible_offset), (vec![], 0));
+    rest(&mut shard, &mut effects);
+    assert_eq!(look_up(&mut shard, b"key", 0..9, 9).offsets, [0]);
+}

@@ -189,7 +189,7 @@ mod tests {
         for op in Operation::ALL {
             assert_eq!(Operation::from_u8(op.as_u8()), Some(op));
         }
-        assert_eq!((Operation::from_u8(0), Operation::from_u8(17)), (None, None));
+        assert_eq!((Operation::from_u8(0), Operation::from_u8(18)), (None, None));
         for (number, stage) in (0..).zip(Stage::ALL) {
             assert_eq!((stage.as_u8(), Stage::from_u8(number)), (number, Some(stage)));
         }

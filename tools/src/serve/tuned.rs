@@ -2,21 +2,42 @@
 
 use std::path::Path;
 
+use config::Options;
+use config::options::Flush as By;
 use engine::device::{Choices, FileError, Found, look};
 use engine::log::writer::Flush;
 use net::node::NodeOptions;
 
 use crate::output::say;
 
-/// What the command line says; it wins over the file.
+/// What the options say; it wins over the file.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Explicit {
-    pub(super) flush: Option<Flush>,
-    pub(super) groups_inflight: Option<u16>,
+struct Explicit {
+    flush: Option<Flush>,
+    groups_inflight: Option<u16>,
+    yield_in_flight: Option<bool>,
 }
 
-/// Sets the node's options by its file and by the command line; returns the line that says so.
-pub(super) fn apply(node: &mut NodeOptions, explicit: Explicit) -> Result<String, FileError> {
+impl Explicit {
+    fn of(options: &Options) -> Self {
+        Self {
+            flush: match options.flush {
+                By::Auto => None,
+                By::Dsync => Some(Flush::Dsync),
+                By::Fdatasync => Some(Flush::Fdatasync),
+            },
+            groups_inflight: options.groups_inflight.0,
+            yield_in_flight: options.yield_in_flight.0,
+        }
+    }
+}
+
+/// Sets the node's options by its file and by the options; returns the line that says so.
+pub(super) fn apply(node: &mut NodeOptions, options: &Options) -> Result<String, FileError> {
+    apply_explicit(node, Explicit::of(options))
+}
+
+fn apply_explicit(node: &mut NodeOptions, explicit: Explicit) -> Result<String, FileError> {
     let found = look(&node.data)?;
     let line = match &found {
         Found::Fits(file) => {
@@ -40,6 +61,9 @@ pub(super) fn apply(node: &mut NodeOptions, explicit: Explicit) -> Result<String
     if let Some(groups) = explicit.groups_inflight {
         node.writer.groups_inflight_max = usize::from(groups);
     }
+    if let Some(yields) = explicit.yield_in_flight {
+        node.reactor.yield_in_flight = yields;
+    }
     Ok(line)
 }
 
@@ -50,17 +74,18 @@ fn take(node: &mut NodeOptions, choices: &Choices) {
     node.reactor.yield_in_flight = choices.yield_in_flight;
 }
 
-/// What the file says, and what the command line says instead.
+/// What the file says, and what an option says instead.
 fn settings(node: &NodeOptions, choices: &Choices, explicit: Explicit) -> String {
     let wins = |said: bool| if said { " (overruled by an option)" } else { "" };
     format!(
-        "flush by {}{}, {} groups in flight{}, prefill {} KiB, {} while polling",
+        "flush by {}{}, {} groups in flight{}, prefill {} KiB, {} while polling{}",
         name(choices.flush),
         wins(explicit.flush.is_some_and(|flush| flush != choices.flush)),
         choices.groups_inflight_max,
         wins(explicit.groups_inflight.is_some_and(|g| u32::from(g) != choices.groups_inflight_max)),
         node.writer.prefill_step_bytes >> 10,
         if choices.yield_in_flight { "yielding" } else { "not yielding" },
+        wins(explicit.yield_in_flight.is_some_and(|yields| yields != choices.yield_in_flight)),
     )
 }
 
@@ -101,15 +126,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), Place::of(dir.path()).unwrap());
         let mut node = NodeOptions::new(dir.path().to_owned());
-        let line = apply(&mut node, Explicit::default()).unwrap();
+        let line = apply_explicit(&mut node, Explicit::default()).unwrap();
         assert_eq!((node.writer.flush, node.writer.groups_inflight_max), (Flush::Fdatasync, 8));
         assert_eq!((node.writer.prefill_step_bytes, node.reactor.yield_in_flight), (65536, false));
         assert!(line.starts_with("uringmq tuned: flush by fdatasync, 8 groups"), "{line}");
         assert!(!line.contains("overruled"), "{line}");
-        let explicit = Explicit { flush: Some(Flush::Dsync), groups_inflight: Some(3) };
-        let line = apply(&mut node, explicit).unwrap();
+        let explicit = Explicit {
+            flush: Some(Flush::Dsync),
+            groups_inflight: Some(3),
+            yield_in_flight: Some(true),
+        };
+        let line = apply_explicit(&mut node, explicit).unwrap();
         assert_eq!((node.writer.flush, node.writer.groups_inflight_max), (Flush::Dsync, 3));
-        assert_eq!(line.matches("overruled").count(), 2, "{line}");
+        assert_eq!(line.matches("overruled").count(), 3, "{line}");
+        assert!(node.reactor.yield_in_flight);
     }
 
     #[test]
@@ -123,14 +153,16 @@ mod tests {
         };
         let mut node = defaults.clone();
         let explicit = Explicit { groups_inflight: Some(5), ..Explicit::default() };
-        assert!(apply(&mut node, explicit).unwrap().contains("untuned: run `uringmq tune"));
+        assert!(
+            apply_explicit(&mut node, explicit).unwrap().contains("untuned: run `uringmq tune")
+        );
         assert!(untouched(&node) && node.writer.groups_inflight_max == 5);
         let place = Place::of(dir.path()).unwrap();
         write(dir.path(), Place { source: "/dev/another".to_owned(), ..place });
-        assert!(apply(&mut node, Explicit::default()).unwrap().contains("untuned"));
+        assert!(apply_explicit(&mut node, Explicit::default()).unwrap().contains("untuned"));
         assert!(untouched(&node));
         fs::write(dir.path().join(engine::device::FILE_NAME), "version = 1\nwings").unwrap();
-        let error = apply(&mut node, Explicit::default()).unwrap_err().to_string();
+        let error = apply_explicit(&mut node, Explicit::default()).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 }
