@@ -21,7 +21,7 @@ fn load(addr: SocketAddr, messages: Messages) -> Load {
     Load {
         addr,
         dialect: Dialect::Native,
-        topic: 0,
+        topics: vec![0],
         queues: 1,
         ack: AckLevel::Durable,
         producers: 1,
@@ -30,6 +30,8 @@ fn load(addr: SocketAddr, messages: Messages) -> Load {
         messages: Arc::new(messages),
         rate_per_s: None,
         consumers: 0,
+        subscriptions: 1,
+        stamps: false,
         verify: true,
         timings: true,
         waiting: Waiting::Sleep,
@@ -44,7 +46,7 @@ fn load(addr: SocketAddr, messages: Messages) -> Load {
 fn run(node: &Node, name: &str, load: Load) -> Outcome {
     let mut control = Control::connect(node.address()).unwrap();
     let topic = control.create_topic(name, load.queues, load.ack).unwrap();
-    let load = Load { topic, ..load };
+    let load = Load { topics: vec![topic], ..load };
     load::run(&load, &AtomicBool::new(false)).unwrap()
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod consume;
 mod descriptors;
+mod doctor;
 mod dump;
 mod exit;
 mod failure;
@@ -55,6 +56,11 @@ enum Command {
     /// Check a file of options, and print the options in force.
     #[command(subcommand)]
     Config(config::Command),
+    /// Check whether a node would run here, and say what to do if not.
+    #[command(after_help = exit::after_help(
+        "  uringmq doctor\n  uringmq doctor --config /etc/uringmq/uringmq.toml --json"
+    ))]
+    Doctor(doctor::Doctor),
     /// Measure what durability costs on this disk, and where the time goes.
     Bench(bench::Options),
     /// A yardstick's server (started by `bench`).
@@ -101,6 +107,7 @@ fn main() -> ExitCode {
     match cli.command {
         // It logs as its options say.
         Command::Serve(arguments) => serve::run(&arguments, cli.verbose),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Config(command) => config::run(&command),
         Command::Bench(options) => bench::run(options),
         Command::Yardstick(options) => bench::yardstick(&options),

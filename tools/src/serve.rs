@@ -5,14 +5,13 @@ mod tuned;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use config::{Arguments, Options, Resolved};
+use config::{Arguments, Resolved};
 use net::node::Node;
-use net::server::WaitMode;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::options::{effective, node_options, wait_mode};
 use crate::output::{print, say};
-use crate::{descriptors, exit, logging};
+use crate::{doctor, exit, logging};
 
 /// Runs the node; returns when it was asked to stop or has failed.
 pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
@@ -32,11 +31,10 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     if let Err(errno) = signals.thread_block() {
         return exit::fail(exit::CANNOT_START, &errno);
     }
-    if let Some(refusal) = refusal(&options) {
-        say(format_args!("uringmq: {refusal}"));
+    if !doctor::admits(&options) {
+        say("  `uringmq doctor` checks everything that a node needs");
         return ExitCode::from(exit::CANNOT_START);
     }
-    descriptors::raise_limit();
     let mut node = node_options(&options);
     let tuned = match tuned::apply(&mut node, &options) {
         Ok(line) => line,
@@ -74,18 +72,4 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
         }
         Err(error) => exit::fail(exit::FAILED, &error),
     }
-}
-
-/// Why these options are not a good idea.
-fn refusal(options: &Options) -> Option<String> {
-    if let Some(conflict) = options.conflicts().into_iter().next() {
-        return Some(conflict);
-    }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if matches!(wait_mode(options), WaitMode::Poll) && cores < 2 {
-        return Some(
-            "poll mode would take the only core of this machine; use --wait hybrid".to_owned(),
-        );
-    }
-    None
 }

@@ -1,5 +1,5 @@
-//! Record batches to send. Generated messages without tags are batched once, before the run; all
-//! others are built in place, in a buffer that is used again.
+//! Record batches to send. Generated messages without tags or stamps are batched once, before the
+//! run; all others are built in place, in a buffer that is used again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,25 +52,27 @@ impl Batches {
                 load.messages.bytes_max(),
             )));
         }
-        if load.messages.are_generated() && !load.verify {
+        if load.messages.are_generated() && !load.verify && !load.stamps {
             for n in 0..FIXED {
                 let first = n * u64::from(load.batch);
-                let batch = batches.build(&load.messages, 0, first)?.bytes.to_vec();
+                let batch = batches.build(&load.messages, 0, first, None)?.bytes.to_vec();
                 batches.fixed.push(batch);
             }
         }
         Ok(batches)
     }
 
-    /// The batch that begins with message `first` of `producer`.
+    /// The batch that begins with message `first` of `producer`. A stamp becomes the key of its
+    /// first message: the others were due at the same time.
     pub(super) fn make(
         &mut self,
         messages: &Messages,
         producer: u32,
         first: u64,
+        stamp: Option<u64>,
     ) -> Result<Batch<'_>, LoadError> {
         if self.fixed.is_empty() {
-            return self.build(messages, producer, first);
+            return self.build(messages, producer, first, stamp);
         }
         let which = (first / u64::from(self.batch) + u64::from(producer)) % FIXED;
         let payload_bytes = messages.bytes_max() as u64 * u64::from(self.batch);
@@ -82,17 +84,20 @@ impl Batches {
         messages: &Messages,
         producer: u32,
         first: u64,
+        stamp: Option<u64>,
     ) -> Result<Batch<'_>, LoadError> {
         self.builder.clear();
         let mut payload_bytes = 0;
+        let mut stamp = stamp.map(u64::to_be_bytes);
         for number in first..first + u64::from(self.batch) {
             let value = messages.get(number * self.producers + u64::from(producer));
             let tag = self.tagged.then(|| Tag { producer, number }.encode(value));
             let key = tag.as_ref().map(<[u8; TAG_BYTES]>::as_slice);
             payload_bytes += (value.len() + key.map_or(0, <[u8]>::len)) as u64;
+            let stamp = stamp.take();
             self.builder.append(&NewRecord {
                 timestamp_ms: self.timestamp_ms,
-                key,
+                key: key.or(stamp.as_ref().map(<[u8; 8]>::as_slice)),
                 value: Some(value),
                 headers: &[],
             })?;

@@ -30,31 +30,33 @@ struct Position {
 /// One consumer.
 pub(super) struct Consumer {
     pub(super) link: Link,
+    topic: u32,
     positions: Vec<Position>,
 }
 
 impl Consumer {
-    /// Connects, and asks for the first records of the queues whose numbers leave `number` when
-    /// divided by `of`.
-    pub(super) fn connect(load: &Load, number: u32, of: u32) -> Result<Self, LoadError> {
-        let mine = (0..load.queues).filter(|queue| u32::from(*queue) % of == number);
+    /// Connects, and asks for the first records of a topic's queues whose numbers leave
+    /// `share.0` when divided by `share.1`.
+    pub(super) fn connect(load: &Load, topic: u32, share: (u32, u32)) -> Result<Self, LoadError> {
+        let mine = (0..load.queues).filter(|queue| u32::from(*queue) % share.1 == share.0);
         let mut consumer = Self {
             link: Link::connect(load.addr, load.dialect, INPUT_BYTES)?,
+            topic,
             positions: mine.map(|queue| Position { queue, offset: 0 }).collect(),
         };
         for index in 0..consumer.positions.len() {
-            consumer.ask(load, index as u32)?;
+            consumer.ask(index as u32)?;
         }
         Ok(consumer)
     }
 
-    fn ask(&mut self, load: &Load, index: u32) -> Result<(), LoadError> {
+    fn ask(&mut self, index: u32) -> Result<(), LoadError> {
         let Some(position) = self.positions.get(index as usize) else {
             return Err(LoadError::Unexpected("a fetch that was not sent"));
         };
         let header = RequestHeader { correlation: index, ..RequestHeader::default() };
         let fetch = Fetch {
-            topic: load.topic,
+            topic: self.topic,
             queue: position.queue,
             epoch: 0,
             offset: position.offset,
@@ -83,25 +85,41 @@ impl Consumer {
             };
             match reply {
                 Reply::Fetch(fetched) => {
-                    let before = position.offset;
+                    let (before, now) = (position.offset, Instant::now());
                     for entry in Entries::new(fetched.entries) {
                         let entry =
                             entry.map_err(|_| LoadError::Unexpected("with a damaged log entry"))?;
+                        if load.stamps {
+                            position.arrived(&entry, tally, now)?;
+                        }
                         position.read(&entry, verifier.as_deref_mut())?;
                     }
-                    tally.consumed(position.offset - before, Instant::now());
+                    tally.consumed(position.offset - before, now);
                 }
                 Reply::Error { error, .. } if error.code.retryable() => {}
                 Reply::Error { error, .. } => return Err(refused("fetch", &error)),
                 _ => return Err(LoadError::Unexpected("something else to a fetch")),
             }
-            self.ask(load, index)?;
+            self.ask(index)?;
         }
         Ok(())
     }
 }
 
 impl Position {
+    /// Notes how long the messages of an entry took from when they were due.
+    fn arrived(&self, entry: &Entry<'_>, tally: &mut Tally, now: Instant) -> Result<(), LoadError> {
+        if entry.kind != Kind::Data || entry.base_offset < self.offset {
+            return Ok(());
+        }
+        let batch = BatchRef::parse_unverified(entry.batch)?;
+        let first = batch.records().next().and_then(Result::ok);
+        if let Some(stamp) = first.and_then(|first| first.key?.try_into().ok()) {
+            tally.arrived(u64::from(batch.record_count()), u64::from_be_bytes(stamp), now);
+        }
+        Ok(())
+    }
+
     /// Takes the records from the wanted offset on.
     fn read(
         &mut self,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use engine::batch::{NewRecord, append_single};
 use net::wire::limits::{BATCH_BYTES_MAX, REPLY_BYTES_MAX};
 use net::wire::{
-    AckLevel, Hello, Produce, Reply, Request, RequestHeader, SHARD_ANY, TopicCreate, VERSION,
-    decode_reply, encode_request, frame_length,
+    AckLevel, Fetch, Hello, ListKind, ListOffsets, OffsetReply, Produce, Reply, Request,
+    RequestHeader, SHARD_ANY, TopicCreate, VERSION, decode_reply, encode_request, frame_length,
 };
 
 use super::LoadError;
@@ -87,6 +87,37 @@ impl Control {
         append_single(&mut batch, &record, BATCH_BYTES_MAX)?;
         let produce = Produce { topic, queue: 0, ack: Some(ack), batch: &batch };
         self.ask("produce", &Request::Produce(produce)).map(|_| ())
+    }
+
+    /// An offset of a queue, and the time its record was stored.
+    ///
+    /// # Errors
+    /// When the node refuses or is gone.
+    pub fn offset(
+        &mut self,
+        topic: u32,
+        queue: u16,
+        kind: ListKind,
+        timestamp_ms: i64,
+    ) -> Result<OffsetReply, LoadError> {
+        let list = ListOffsets { topic, queue, kind, timestamp_ms };
+        match self.ask("list offsets", &Request::ListOffsets(list))? {
+            Reply::ListOffsets(found) => Ok(found),
+            _ => Err(LoadError::Unexpected("something else to a list offsets")),
+        }
+    }
+
+    /// Fetches the entry that holds an offset, and no more if it can be helped. Returns its bytes.
+    ///
+    /// # Errors
+    /// When the node refuses or is gone.
+    pub fn fetch_one(&mut self, topic: u32, queue: u16, offset: u64) -> Result<usize, LoadError> {
+        let fetch =
+            Fetch { topic, queue, epoch: 0, offset, bytes_max: 1, bytes_min: 1, wait_max_ms: 0 };
+        match self.ask("fetch", &Request::Fetch(fetch))? {
+            Reply::Fetch(fetched) => Ok(fetched.entries.len()),
+            _ => Err(LoadError::Unexpected("something else to a fetch")),
+        }
     }
 
     /// The node's counters, each added up over the shards.

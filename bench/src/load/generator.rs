@@ -88,18 +88,23 @@ impl<'a> Generator<'a> {
             batches: Batches::new(load)?,
             poller,
             ready: Vec::new(),
-            tally: Tally::new(load.batch),
+            tally: Tally::new(load.batch, load.measure),
             verifier: load.verify.then(|| Verifier::new(load)),
             due: None,
             end: Instant::now(),
         };
-        generator.add_consumers(load.consumers)?;
+        generator.add_consumers(load.consumer_links())?;
         Ok(generator)
     }
 
+    /// Consumers of every topic and subscription; without any, one that shares with nobody.
     fn add_consumers(&mut self, count: u32) -> Result<(), LoadError> {
         for number in 0..count {
-            let mut consumer = Consumer::connect(self.load, number, count)?;
+            // Topics in turn, then shares of a topic's queues; after that the next subscription.
+            let topics = self.load.topics.len() as u32;
+            let shares = self.load.consumers.max(1);
+            let share = (number / topics % shares, shares);
+            let mut consumer = Consumer::connect(self.load, self.load.topic_of(number), share)?;
             self.poller.add(consumer.link.fd())?;
             let all_sent = consumer.link.flush()?;
             self.consumers.push(consumer);
@@ -260,10 +265,13 @@ impl<'a> Generator<'a> {
     /// One wait and what it brought.
     fn turn(&mut self, until: Instant) -> Result<(), LoadError> {
         let mut ready = std::mem::take(&mut self.ready);
+        let before = Instant::now();
         self.poller.wait(until, &mut ready)?;
+        // Woken later than asked for: the answers may have been there as early as that.
+        let answered = Instant::now().min(until.max(before));
         let sending = self.sending();
         for number in ready.drain(..) {
-            self.serve(number, sending)?;
+            self.serve(number, answered, sending)?;
         }
         self.ready = ready;
         if self.tally.refusals() > 0 {
@@ -272,10 +280,15 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn serve(&mut self, number: usize, sending: Sending) -> Result<(), LoadError> {
+    fn serve(
+        &mut self,
+        number: usize,
+        answered: Instant,
+        sending: Sending,
+    ) -> Result<(), LoadError> {
         let verifier = self.verifier.as_mut();
         if let Some(producer) = self.producers.get_mut(number) {
-            producer.receive(self.load, &mut self.tally, verifier)?;
+            producer.receive(answered, self.load, &mut self.tally, verifier)?;
             return self.send(number, sending);
         }
         let Some(consumer) = self.consumers.get_mut(number - self.producers.len()) else {

@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`settings`] (what to do), `generator` (the loop), `producer` and
 //! `consumer` (what happens on a connection), [`tally`] (what is counted), [`verify`] (what a
-//! verifying consumer checks). Below them: [`messages`] and `batches` (what is sent), `link`
-//! (a socket), `poller` (how to wait), [`control`] (topics and statistics, off the hot path).
+//! verifying consumer checks). Below them: [`intervals`] (the recorded time in pieces), [`messages`] and `batches` (what is sent), `slots` (requests in flight, and whose fault
+//! it is if they are late), `link` (a socket), `poller` (how to wait), [`control`] (topics and statistics, off the hot path).
 //!
 //! Invariants: an open loop's latency counts from the intended send time, and a request that was
 //! due but never answered counts with the time it has waited so far; a producer has at most
@@ -18,11 +18,13 @@ mod consumer;
 pub mod control;
 mod error;
 mod generator;
+pub mod intervals;
 mod link;
 pub mod messages;
 mod poller;
 mod producer;
 pub mod settings;
+mod slots;
 mod tag_format;
 pub mod tally;
 pub mod verify;

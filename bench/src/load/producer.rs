@@ -8,7 +8,8 @@ use net::wire::{ErrorReply, Reply, RequestHeader, Timings, decode_reply, encode_
 use super::batches::Batches;
 use super::control::refused;
 use super::link::Link;
-use super::tally::{Sent, Tally};
+use super::slots::{Sent, Slots};
+use super::tally::Tally;
 use super::verify::Lanes;
 use super::{Dialect, Load, LoadError, Verifier};
 use crate::pace::Schedule;
@@ -33,13 +34,12 @@ pub(super) enum Sending {
 pub(super) struct Producer {
     pub(super) link: Link,
     number: u32,
-    slots: Vec<Sent>,
-    free: Vec<u32>,
+    slots: Slots,
     schedule: Option<Schedule>,
-    /// When the first of the free slots became free.
-    free_since: Instant,
     /// The broker was busy: send nothing before this time.
     pub(super) paused_until: Option<Instant>,
+    /// The end of the last such pause.
+    not_before: Instant,
     /// Messages sent so far.
     pub(super) sent: u64,
 }
@@ -47,15 +47,13 @@ pub(super) struct Producer {
 impl Producer {
     pub(super) fn connect(load: &Load, number: u32) -> Result<Self, LoadError> {
         let now = Instant::now();
-        let unused = Sent { intended: now, first: 0, payload_bytes: 0 };
         Ok(Self {
             link: Link::connect(load.addr, load.dialect, INPUT_BYTES)?,
             number,
-            slots: vec![unused; load.in_flight as usize],
-            free: (0..load.in_flight).rev().collect(),
+            slots: Slots::new(load.in_flight, now),
             schedule: None,
-            free_since: now,
             paused_until: None,
+            not_before: now,
             sent: 0,
         })
     }
@@ -66,7 +64,7 @@ impl Producer {
     }
 
     pub(super) fn outstanding(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.outstanding()
     }
 
     /// Sends everything that is due and has a slot, with one call. False: some of it waits for
@@ -78,18 +76,21 @@ impl Producer {
         batches: &mut Batches,
         tally: &mut Tally,
     ) -> Result<bool, LoadError> {
-        if self.free.is_empty() && self.link.output.is_empty() {
+        if self.slots.next().is_none() && self.link.output.is_empty() {
             return Ok(true);
         }
         let now = Instant::now();
         if self.paused_until.is_some_and(|until| now < until) {
             return self.link.flush();
         }
-        self.paused_until = None;
-        while let Some(&slot) = self.free.last() {
+        self.not_before = self.paused_until.take().unwrap_or(self.not_before);
+        while let Some(slot) = self.slots.next() {
             let Some(intended) = self.due(sending, now) else { break };
-            tally.sent(intended.max(self.free_since), now);
-            self.queue(slot, Sent { intended, first: self.sent, payload_bytes: 0 }, load, batches)?;
+            let ready = self.slots.ready(slot, intended, self.not_before);
+            tally.sent(ready, now);
+            let sent = Sent { intended, ready, real: now, first: self.sent, payload_bytes: 0 };
+            let stamp = load.stamps.then(|| tally.stamp(intended));
+            self.queue(slot, sent, stamp, load, batches)?;
         }
         self.link.flush()
     }
@@ -108,10 +109,11 @@ impl Producer {
         &mut self,
         slot: u32,
         sent: Sent,
+        stamp: Option<u64>,
         load: &Load,
         batches: &mut Batches,
     ) -> Result<(), LoadError> {
-        let batch = batches.make(&load.messages, self.number, self.sent)?;
+        let batch = batches.make(&load.messages, self.number, self.sent, stamp)?;
         let header = RequestHeader {
             correlation: slot,
             timings: load.timings && load.dialect == Dialect::Native,
@@ -119,19 +121,19 @@ impl Producer {
         };
         let queue = Lanes::of(load).queue(self.number, self.sent);
         let (output, ack) = (&mut self.link.output, Some(load.ack));
-        encode_produce_header(output, &header, load.topic, queue, ack, batch.bytes.len())?;
+        let topic = load.topic_of(self.number);
+        encode_produce_header(output, &header, topic, queue, ack, batch.bytes.len())?;
         output.extend_from_slice(batch.bytes);
-        self.free.pop();
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Sent { payload_bytes: batch.payload_bytes, ..sent };
-        }
+        self.slots.put(Sent { payload_bytes: batch.payload_bytes, ..sent });
         self.sent += u64::from(load.batch);
         Ok(())
     }
 
-    /// Takes all answers that have arrived.
+    /// Takes all answers that have arrived. `answered` is when they would have been seen if the
+    /// generator had been woken in time.
     pub(super) fn receive(
         &mut self,
+        answered: Instant,
         load: &Load,
         tally: &mut Tally,
         mut verifier: Option<&mut Verifier>,
@@ -142,12 +144,12 @@ impl Producer {
         let now = Instant::now();
         while let Some(frame) = self.link.next_frame()? {
             let answer = Answer::read(frame, load.dialect)?;
-            let Some(sent) = self.slots.get(answer.slot as usize) else {
+            let Some(sent) = self.slots.take(answer.slot, answered) else {
                 return Err(LoadError::Unexpected("a request that was not sent"));
             };
             match answer.refused {
                 None => {
-                    tally.answered(sent, answer.timings.as_ref(), now);
+                    tally.answered(&sent, answer.timings.as_ref(), now);
                     if let Some(verifier) = verifier.as_deref_mut() {
                         verifier.acknowledged(load.batch);
                     }
@@ -160,10 +162,6 @@ impl Producer {
                     }
                 }
             }
-            if self.free.is_empty() {
-                self.free_since = now;
-            }
-            self.free.push(answer.slot);
         }
         Ok(())
     }

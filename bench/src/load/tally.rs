@@ -3,12 +3,14 @@
 //! Only the window counts: a request's latency if it was *due* in the window, however late its
 //! answer came; a message's acknowledgement if it *came* in the window.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use net::wire::Timings;
 
 use super::control::Counters;
+use super::intervals::{Interval, Intervals};
+use super::slots::Sent;
 use crate::report::{Stage, Verified};
 use crate::yardstick::probe::histogram;
 
@@ -31,7 +33,14 @@ pub struct Outcome {
     pub consumed: u64,
     /// Length of the window.
     pub elapsed: Duration,
-    /// How late requests were sent that nothing but the generator held up, in nanoseconds.
+    /// When the window began.
+    pub began: SystemTime,
+    /// The window in pieces.
+    pub intervals: Vec<Interval>,
+    /// Nanoseconds from a message's intended send to its arrival at a consumer, if messages say
+    /// when they were due.
+    pub end_to_end: Histogram<u64>,
+    /// How late the generator itself was with each request, in nanoseconds.
     pub lateness: Histogram<u64>,
     /// Requests that were due and never sent; they count with the time they waited.
     pub unsent: u64,
@@ -81,27 +90,21 @@ fn per_s(count: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 
-/// A request that waits for its answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    pub(super) intended: Instant,
-    /// Number of its first message.
-    pub(super) first: u64,
-    pub(super) payload_bytes: u64,
-}
-
 /// Counts while the generator runs.
 #[derive(Debug)]
 pub struct Tally {
+    /// What stamps count from.
+    epoch: Instant,
     window: Option<(Instant, Instant)>,
     batch: u64,
+    intervals: Intervals,
     found: Outcome,
 }
 
 impl Tally {
-    /// Counts requests of `batch` messages; nothing until a window is set.
+    /// Counts requests of `batch` messages in a window of `measure`; nothing until it is set.
     #[must_use]
-    pub fn new(batch: u32) -> Self {
+    pub fn new(batch: u32, measure: Duration) -> Self {
         let found = Outcome {
             latency: histogram(),
             stages: std::array::from_fn(|_| histogram()),
@@ -109,6 +112,9 @@ impl Tally {
             payload_bytes: 0,
             consumed: 0,
             elapsed: Duration::ZERO,
+            began: SystemTime::UNIX_EPOCH,
+            intervals: Vec::new(),
+            end_to_end: histogram(),
             lateness: histogram(),
             unsent: 0,
             refused: 0,
@@ -119,13 +125,21 @@ impl Tally {
             verified: None,
             interrupted: false,
         };
-        Self { window: None, batch: u64::from(batch), found }
+        Self {
+            epoch: Instant::now(),
+            window: None,
+            batch: u64::from(batch),
+            intervals: Intervals::over(measure),
+            found,
+        }
     }
 
     /// What counts from here on.
     pub(super) fn set_window(&mut self, from: Instant, to: Instant) {
         self.window = Some((from, to));
         self.found.elapsed = to - from;
+        self.found.began = SystemTime::now();
+        self.intervals.begin(from);
     }
 
     /// The window ends here instead.
@@ -141,12 +155,14 @@ impl Tally {
         if self.counts(now) {
             self.found.messages += self.batch;
             self.found.payload_bytes += sent.payload_bytes;
+            self.intervals.acknowledged(self.batch, now);
         }
         if !self.counts(sent.intended) {
             return;
         }
         let latency = nanos(now, sent.intended);
         self.found.latency.saturating_record(latency);
+        self.intervals.took(latency, sent.intended);
         if let Some(t) = timings {
             let broker = [t.parse_ns, t.append_ns, t.flush_wait_ns, t.device_ns, t.send_ns];
             let mut rest = latency;
@@ -171,6 +187,7 @@ impl Tally {
         if self.counts(intended) {
             self.found.unsent += 1;
             self.found.latency.saturating_record(nanos(now, intended));
+            self.intervals.took(nanos(now, intended), intended);
         }
     }
 
@@ -180,6 +197,19 @@ impl Tally {
 
     pub(super) fn refusals(&self) -> u64 {
         self.found.refused
+    }
+
+    /// A time as messages carry it.
+    pub(super) fn stamp(&self, at: Instant) -> u64 {
+        nanos(at, self.epoch)
+    }
+
+    /// Messages that were due at `stamp` arrived at a consumer.
+    pub(super) fn arrived(&mut self, messages: u64, stamp: u64, now: Instant) {
+        let Some(intended) = self.epoch.checked_add(Duration::from_nanos(stamp)) else { return };
+        if self.counts(intended) {
+            self.found.end_to_end.saturating_record_n(nanos(now, intended), messages);
+        }
     }
 
     pub(super) fn consumed(&mut self, messages: u64, now: Instant) {
@@ -197,7 +227,8 @@ impl Tally {
     }
 
     pub(super) fn finish(self) -> Outcome {
-        self.found
+        let intervals = self.intervals.finish(self.found.elapsed);
+        Outcome { intervals, ..self.found }
     }
 }
 
@@ -214,13 +245,14 @@ mod tests {
     }
 
     fn sent(base: Instant, intended_us: u64) -> Sent {
-        Sent { intended: at(base, intended_us), first: 0, payload_bytes: 100 }
+        let intended = at(base, intended_us);
+        Sent { intended, ready: intended, real: intended, first: 0, payload_bytes: 100 }
     }
 
     #[test]
     fn what_was_due_in_the_window_counts_from_when_it_was_due() {
         let base = Instant::now();
-        let mut tally = Tally::new(10);
+        let mut tally = Tally::new(10, Duration::from_micros(100));
         tally.answered(&sent(base, 0), None, at(base, 5)); // no window yet
         tally.set_window(at(base, 100), at(base, 200));
         tally.answered(&sent(base, 99), None, at(base, 150)); // due before it
@@ -232,12 +264,14 @@ mod tests {
         assert!(found.latency.equivalent(found.latency.min(), 60_000));
         assert!(found.latency.equivalent(found.latency.max(), 701_000));
         assert_eq!(found.elapsed, Duration::from_micros(100));
+        let of_intervals: u64 = found.intervals.iter().map(|i| i.latency.len()).sum();
+        assert_eq!(of_intervals, found.latency.len());
     }
 
     #[test]
     fn the_rest_is_what_the_broker_does_not_account_for() {
         let base = Instant::now();
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, Duration::from_millis(1));
         tally.set_window(base, at(base, 1_000));
         let timings = Timings {
             parse_ns: 1_000,
@@ -256,7 +290,7 @@ mod tests {
     #[test]
     fn what_was_never_sent_counts_with_the_time_it_waited() {
         let base = Instant::now();
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, Duration::from_millis(1));
         tally.set_window(base, at(base, 1_000));
         tally.given_up(at(base, 500), at(base, 3_500));
         tally.given_up(at(base, 1_000), at(base, 3_500)); // not due in the window

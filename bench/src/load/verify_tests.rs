@@ -12,7 +12,7 @@ fn load(producers: u32, queues: u16) -> Load {
     Load {
         addr: "127.0.0.1:1".parse().unwrap(),
         dialect: Dialect::Native,
-        topic: 1,
+        topics: vec![1],
         queues,
         ack: net::wire::AckLevel::Durable,
         producers,
@@ -21,6 +21,8 @@ fn load(producers: u32, queues: u16) -> Load {
         messages: Arc::new(Messages::generated(40)),
         rate_per_s: None,
         consumers: 0,
+        subscriptions: 1,
+        stamps: false,
         verify: true,
         timings: true,
         waiting: Waiting::Sleep,

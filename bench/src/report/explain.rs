@@ -20,17 +20,13 @@ fn yardstick<'a>(report: &'a Report, name: &str) -> Option<&'a Yardstick> {
 }
 
 /// The run of this level with the fewest (or most) producers.
-fn run(report: &Report, ack: Ack, most: bool) -> Option<&Run> {
+pub(super) fn run(report: &Report, ack: Ack, most: bool) -> Option<&Run> {
     let runs = report.runs.iter().filter(|run| run.ack == ack);
     if most { runs.max_by_key(|run| run.producers) } else { runs.min_by_key(|run| run.producers) }
 }
 
 fn producers(run: &Run) -> String {
-    if run.producers == 1 {
-        "1 producer".to_owned()
-    } else {
-        format!("{} producers", run.producers)
-    }
+    super::table::producers(run.producers)
 }
 
 fn one_write(report: &Report) -> Option<String> {

@@ -72,6 +72,24 @@ impl Grid {
         text
     }
 
+    /// An HTML table; `escape` keeps cells from being markup.
+    #[must_use]
+    pub fn html(&self, escape: fn(&str) -> String) -> String {
+        let columns = self.columns();
+        let mut text = String::from("<table><tr>");
+        let class = |c: usize| if self.header[c].1 == Align::Right { " class=r" } else { "" };
+        for c in &columns {
+            let _ = write!(text, "<th{}>{}</th>", class(*c), escape(self.header[*c].0));
+        }
+        for row in &self.rows {
+            text += "</tr>\n<tr>";
+            for c in &columns {
+                let _ = write!(text, "<td{}>{}</td>", class(*c), escape(&row[*c]));
+            }
+        }
+        text + "</tr></table>\n"
+    }
+
     fn line<'a>(&'a self, columns: &[usize], cell: impl Fn(usize) -> &'a str) -> String {
         let mut line = String::from(" ");
         for (n, column) in columns.iter().enumerate() {

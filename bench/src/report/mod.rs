@@ -1,7 +1,9 @@
-//! What a benchmark found: the data, and the table, plot and JSON made from it.
+//! What a benchmark found: the data, and the tables, figures and files made from it.
 //!
-//! Reading order: [`model`] (the data and its units), [`table`] (for the terminal and for Markdown,
-//! through [`grid`] and, in words, `explain`), [`plot`] (latency by percentile), [`json`] (for machines, and to read back).
+//! Reading order: [`model`] (the data and its units) and [`timeline`] (the same over time), [`table`]
+//! (for the terminal and for Markdown, through [`grid`] and, in words, `explain`), [`plot`] (latency
+//! by percentile), [`html`] (all of it on one page), [`json`] (for machines, and to read back),
+//! [`hdr`] (for HdrHistogram's own tools).
 //!
 //! Invariants: everything shown is derived from the model, so a report read back from JSON gives
 //! the same table and plot; histograms travel whole, percentiles beside them are for reading.
@@ -9,13 +11,17 @@
 mod axis;
 mod explain;
 pub mod grid;
+pub mod hdr;
+pub mod html;
 pub mod json;
 pub mod model;
 pub mod plot;
 pub mod table;
+pub mod timeline;
 
 pub use json::ReportError;
 pub use model::{
     Ack, CanarySummary, Environment, Latency, Ratio, Report, Run, Slow, Stage, StageTime, Verified,
     Waiting, Yardstick,
 };
+pub use timeline::{Piece, Round, Schedule};

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::json;
+use super::timeline::{Round, Schedule};
 use crate::yardstick::Measured;
 
 /// The version of the JSON. Raised when a field changes its meaning or goes away.
@@ -321,6 +322,12 @@ pub struct Run {
     pub generator_cpu_s: Option<f64>,
     /// What the verifying consumer found, if there was one.
     pub verified: Option<Verified>,
+    /// Whether the generator kept its own schedule, if it had one (open loop).
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// The run over time.
+    #[serde(default)]
+    pub rounds: Vec<Round>,
     /// Remarks, such as that the machine was slow meanwhile.
     pub notes: Vec<String>,
 }
@@ -361,6 +368,7 @@ impl CanarySummary {
 #[cfg(test)]
 pub(crate) mod sample {
     use super::*;
+    use crate::report::timeline::Piece;
     use crate::yardstick::probe::histogram;
 
     /// A thousand samples between `us` and about ten times that, the same in every run.
@@ -411,8 +419,29 @@ pub(crate) mod sample {
                 consumed: 50_000,
                 ..Default::default()
             }),
+            schedule: None,
+            rounds: vec![round(1_767_225_600.0, us), round(1_767_225_610.0, us + us / 10)],
             notes: Vec::new(),
         }
+    }
+
+    /// Ten pieces of a tenth of a second.
+    pub(crate) fn round(began_unix_s: f64, us: u64) -> Round {
+        let piece = |n: u64| {
+            let latency = latency(us + n * us / 50);
+            Piece {
+                from_s: n as f64 / 10.0,
+                length_s: 0.1,
+                messages_per_s: 1e6 / (us + n) as f64,
+                samples: latency.samples,
+                p50_us: latency.p50_us,
+                p99_us: latency.p99_us,
+                max_us: latency.max_us,
+                histogram_ns: latency.histogram_ns,
+            }
+        };
+        let pieces = (0..10).map(piece).collect();
+        Round { began_unix_s, messages_per_s: 1e6 / us as f64, pieces }
     }
 
     pub(crate) fn report() -> Report {

@@ -33,13 +33,20 @@ const GRID: RGBColor = RGBColor(0xe4, 0xe7, 0xeb);
 const POINTS_PER_NINE: f64 = 60.0;
 const NINES_MAX: f64 = 6.0;
 
-struct Curve {
-    label: String,
+pub(super) struct Curve {
+    pub(super) label: String,
     colour: RGBColor,
     stroke: u32,
-    dashed: bool,
+    pub(super) dashed: bool,
     /// (log10 of 1 / (1 - q), microseconds)
-    points: Vec<(f64, f64)>,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Red, green, blue.
+    pub(super) fn rgb(&self) -> (u8, u8, u8) {
+        (self.colour.0, self.colour.1, self.colour.2)
+    }
 }
 
 /// The figure.
@@ -69,7 +76,8 @@ pub fn write(report: &Report, path: &Path) -> Result<(), ReportError> {
     fs::write(path, text).map_err(|source| ReportError::File { path: path.to_path_buf(), source })
 }
 
-fn curves(report: &Report) -> Vec<Curve> {
+/// Runs, then yardsticks.
+pub(super) fn curves(report: &Report) -> Vec<Curve> {
     let mut curves = Vec::new();
     for run in &report.runs {
         let (rank, of) = shade(&report.runs, run);
@@ -99,7 +107,7 @@ fn curves(report: &Report) -> Vec<Curve> {
 }
 
 /// The way to wait is only named where it tells curves apart.
-fn run_label(runs: &[Run], run: &Run) -> String {
+pub(super) fn run_label(runs: &[Run], run: &Run) -> String {
     let producers = if run.producers == 1 { "producer" } else { "producers" };
     let mut label = format!("{}, {} {producers}", run.ack, run.producers);
     if runs.iter().any(|other| other.waiting != run.waiting) {

@@ -12,10 +12,10 @@ use Align::{Left, Right};
 pub const COLUMNS_MAX: usize = 120;
 
 /// A grid with its title and the line that explains it.
-struct Section {
-    title: &'static str,
-    grid: Grid,
-    explanation: &'static str,
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) grid: Grid,
+    pub(super) explanation: &'static str,
 }
 
 /// The report as text without colour.
@@ -71,7 +71,8 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-fn sections(report: &Report) -> Vec<Section> {
+/// The tables that have data.
+pub(super) fn sections(report: &Report) -> Vec<Section> {
     let mut sections = Vec::new();
     if !report.runs.is_empty() {
         sections.push(rates(&report.runs));
@@ -271,7 +272,13 @@ fn facts(env: &Environment) -> Vec<String> {
     vec![machine, disk]
 }
 
-fn remarks(report: &Report) -> Vec<String> {
+/// `1 producer`, `16 producers`.
+pub(super) fn producers(count: u32) -> String {
+    if count == 1 { "1 producer".to_owned() } else { format!("{count} producers") }
+}
+
+/// Everything that was remarked on, on the whole and on lines.
+pub(super) fn remarks(report: &Report) -> Vec<String> {
     let mut remarks = report.notes.clone();
     for run in &report.runs {
         remarks.extend(run.notes.iter().map(|note| format!("{}: {note}", run.name)));

@@ -237,7 +237,7 @@ pub(super) fn run_on(
     let mut control = broker.control()?;
     let created = control.create_topic(topic, load.queues, load.ack);
     let id = created.map_err(BenchError::load(name))?;
-    let load = Load { addr: broker.addr(), topic: id, broker_pid: broker.pid(), ..load };
+    let load = Load { addr: broker.addr(), topics: vec![id], broker_pid: broker.pid(), ..load };
     let outcome = load::run(&load, stop).map_err(BenchError::load(name));
     if broker.pid().is_none() {
         control.delete_topic(topic).map_err(BenchError::load(name))?;

@@ -2,12 +2,14 @@
 //!
 //! Reading order: [`options`] (what was asked for), [`site`] (directories and child processes),
 //! [`yardsticks`] (what the machine can do), [`comparison`] (the flush-mode comparison),
-//! [`summary`] (many rounds become one line), [`goals`] (the published targets, measured).
+//! [`summary`] (many rounds become one line), [`goals`] (the published targets, measured), [`cases`]
+//! (those that take longer or need nodes of their own, by name).
 //!
 //! Invariants: the broker is a child process; what is compared is interleaved in rounds, forwards
 //! and backwards in turn; while a yardstick is measured every broker is stopped (SIGSTOP), so that
 //! none spins beside it; children and data are gone at the end, however it ends.
 
+pub mod cases;
 pub mod comparison;
 mod error;
 pub mod goals;
@@ -18,4 +20,5 @@ pub mod summary;
 pub mod yardsticks;
 
 pub use error::BenchError;
+pub use goals::Goals;
 pub use options::Options;

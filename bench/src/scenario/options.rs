@@ -107,7 +107,7 @@ impl Options {
         Load {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             dialect: crate::load::Dialect::Native,
-            topic: 0,
+            topics: vec![0],
             queues: self.queues,
             ack: wire_ack(ack),
             producers,
@@ -116,6 +116,8 @@ impl Options {
             messages: Arc::clone(messages),
             rate_per_s: self.rate_per_s,
             consumers: self.consumers,
+            subscriptions: 1,
+            stamps: false,
             verify: self.verify,
             timings: true,
             waiting: self.waiting,

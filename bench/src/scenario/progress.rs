@@ -35,6 +35,22 @@ impl Progress {
         Self { bar, lines: !terminal && !quiet, steps, done: 0 }
     }
 
+    /// Of a number of steps that is not known.
+    #[must_use]
+    pub fn open(quiet: bool) -> Self {
+        let mut progress = Self::new(0, quiet);
+        if let Some(bar) = progress.bar.take() {
+            bar.finish_and_clear();
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            progress.bar = Some(bar);
+        }
+        progress
+    }
+
     /// A step begins.
     pub fn step(&mut self, what: &str) {
         self.done += 1;
@@ -43,7 +59,10 @@ impl Progress {
             bar.set_message(what.to_owned());
         }
         if self.lines {
-            eprintln!("[{}/{}] {what}", self.done, self.steps);
+            match self.steps {
+                0 => eprintln!("[{}] {what}", self.done),
+                steps => eprintln!("[{}/{steps}] {what}", self.done),
+            }
         }
     }
 }

@@ -113,7 +113,7 @@ pub struct Broker {
     addr: SocketAddr,
     // Dropped in this order: the process before its data.
     child: Option<Child>,
-    _data: Option<Scratch>,
+    data: Option<Scratch>,
 }
 
 impl Broker {
@@ -122,6 +122,19 @@ impl Broker {
     /// # Errors
     /// When it does not start.
     pub fn start(options: &Options, waiting: Waiting, parent: &Path) -> Result<Self, BenchError> {
+        Self::start_with(options, waiting, parent, &[])
+    }
+
+    /// The same, with further arguments for `serve`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(
+        options: &Options,
+        waiting: Waiting,
+        parent: &Path,
+        further: &[&str],
+    ) -> Result<Self, BenchError> {
         let data = Scratch::new(parent, options.keep)?;
         take_device_file(parent, data.path())?;
         let mut args = vec!["serve".to_owned(), "--data".to_owned()];
@@ -131,14 +144,15 @@ impl Broker {
         if let Some(cpu) = options.broker_cpu() {
             args.extend(["--cpu".to_owned(), cpu.to_string()]);
         }
+        args.extend(further.iter().map(|arg| (*arg).to_owned()));
         let child = Child::spawn(&options.exe, &args)?;
-        Ok(Self { addr: child.addr(), child: Some(child), _data: Some(data) })
+        Ok(Self { addr: child.addr(), child: Some(child), data: Some(data) })
     }
 
     /// A node that runs already.
     #[must_use]
     pub fn running(addr: SocketAddr) -> Self {
-        Self { addr, child: None, _data: None }
+        Self { addr, child: None, data: None }
     }
 
     /// Where it listens.
@@ -151,6 +165,12 @@ impl Broker {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::pid)
+    }
+
+    /// Its data, if it is a child.
+    #[must_use]
+    pub fn data(&self) -> Option<&Path> {
+        self.data.as_ref().map(Scratch::path)
     }
 
     /// A connection for topics and statistics.
@@ -170,7 +190,7 @@ impl Broker {
         let mut control = self.control()?;
         let written = |counters: Counters| {
             let of = |name| counters.get(name).copied().unwrap_or(0);
-            of("prefilled_bytes") + of("group_bytes")
+            of("prefilled_bytes") + of("group_bytes") + of("index_bytes")
         };
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         let (mut last, mut still) = (u64::MAX, 0);

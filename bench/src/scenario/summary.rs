@@ -3,17 +3,19 @@
 //! Invariants: percentiles are read from merged histograms, never averaged; a ratio is formed
 //! within a round, with the yardstick of that round.
 
+use std::time::UNIX_EPOCH;
+
 use hdrhistogram::Histogram;
 
 use super::Options;
 use crate::load::Outcome;
 use crate::load::tally::STAGES;
-use crate::report::{Ack, Latency, Ratio, Run, StageTime, Verified, Waiting, Yardstick};
+use crate::report::{
+    Ack, Latency, Piece, Ratio, Round, Run, Schedule, StageTime, Verified, Waiting, Yardstick,
+};
 use crate::yardstick::Measured;
 use crate::yardstick::probe::histogram;
 
-/// A generator that sends this late (99th percentile) measures itself.
-const LATE_NS_MAX: u64 = 1_000_000;
 /// A generator this busy may be what limits the rate.
 const BUSY_SHARE: f64 = 0.95;
 /// Rates of rounds further apart than this (highest over lowest) are worth a remark.
@@ -43,6 +45,7 @@ pub fn run(cell: &Cell, options: &Options, rounds: &[Outcome], ratio: Option<Rat
     let broker_cpu_s: Option<f64> =
         rounds.iter().map(|round| round.broker_cpu.map(|cpu| cpu.as_secs_f64())).sum();
     let latency = merged(rounds.iter().map(|round| &round.latency));
+    let schedule = options.rate_per_s.map(|_| schedule(rounds, &latency));
     Run {
         name: cell.name.clone(),
         ack: cell.ack,
@@ -63,7 +66,25 @@ pub fn run(cell: &Cell, options: &Options, rounds: &[Outcome], ratio: Option<Rat
         kernel_cpu_s: broker_cpu_s.map(|_| total(|round| round.kernel_cpu.as_secs_f64())),
         generator_cpu_s: Some(total(|round| round.generator_cpu.as_secs_f64())),
         verified: verified(rounds),
-        notes: notes(cell, rounds),
+        schedule,
+        rounds: rounds.iter().map(round).collect(),
+        notes: notes(cell, rounds, schedule),
+    }
+}
+
+/// Whether the generator kept its schedule in all rounds together.
+#[must_use]
+pub fn schedule(rounds: &[Outcome], latency: &Histogram<u64>) -> Schedule {
+    let lateness = merged(rounds.iter().map(|round| &round.lateness));
+    Schedule::of(&lateness, latency, rounds.iter().map(|round| round.unsent).sum())
+}
+
+fn round(outcome: &Outcome) -> Round {
+    let began = outcome.began.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Round {
+        began_unix_s: began.as_secs_f64(),
+        messages_per_s: outcome.messages_per_s(),
+        pieces: outcome.intervals.iter().map(Piece::of).collect(),
     }
 }
 
@@ -89,16 +110,9 @@ fn verified(rounds: &[Outcome]) -> Option<Verified> {
     })
 }
 
-fn notes(cell: &Cell, rounds: &[Outcome]) -> Vec<String> {
-    let mut notes = Vec::new();
+fn notes(cell: &Cell, rounds: &[Outcome], schedule: Option<Schedule>) -> Vec<String> {
+    let mut notes: Vec<String> = schedule.and_then(|s| s.remark()).into_iter().collect();
     let count = |of: fn(&Outcome) -> u64| rounds.iter().map(of).sum::<u64>();
-    let late = merged(rounds.iter().map(|round| &round.lateness)).value_at_quantile(0.99);
-    if late > LATE_NS_MAX {
-        notes.push(format!(
-            "the generator itself sent up to {:.1} ms late (p99): latencies are upper bounds",
-            late as f64 / 1e6
-        ));
-    }
     let busy = |round: &Outcome| round.generator_cpu.as_secs_f64() / round.elapsed.as_secs_f64();
     if cell.waiting != Waiting::Poll && rounds.iter().any(|round| busy(round) > BUSY_SHARE) {
         notes.push("the generator used a whole CPU: the broker may be faster".to_owned());
@@ -178,7 +192,9 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-fn merged<'a>(all: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
+/// All samples of several histograms.
+#[must_use]
+pub fn merged<'a>(all: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
     let mut sum = histogram();
     for one in all {
         // Same bounds everywhere: adding cannot fail.

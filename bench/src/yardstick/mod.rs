@@ -26,6 +26,7 @@ mod error;
 pub mod machine;
 pub mod probe;
 pub mod process;
+pub mod random_reads;
 mod ring;
 pub mod server;
 mod space;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::Environment;
 use crate::report::grid::{Align, Grid, number, rate};
+use crate::report::html;
 use crate::scenario::summary::median;
 
 /// What a goal asks for.
@@ -74,7 +75,7 @@ pub struct Goals {
 }
 
 impl Goals {
-    pub(super) fn new(command: &str, environment: Environment) -> Self {
+    pub(in crate::scenario) fn new(command: &str, environment: Environment) -> Self {
         Self {
             command: command.to_owned(),
             environment,
@@ -85,12 +86,19 @@ impl Goals {
     }
 
     /// A round's figure.
-    pub(super) fn add(&mut self, case: u32, what: &str, unit: &str, bound: Bound, figure: f64) {
+    pub(in crate::scenario) fn add(
+        &mut self,
+        case: u32,
+        what: &str,
+        unit: &str,
+        bound: Bound,
+        figure: f64,
+    ) {
         self.place(case, what, unit, bound).rounds.push(figure);
     }
 
     /// A round's ratio.
-    pub(super) fn add_ratio(
+    pub(in crate::scenario) fn add_ratio(
         &mut self,
         case: u32,
         (what, unit): (&str, &str),
@@ -132,6 +140,35 @@ impl Goals {
     #[must_use]
     pub fn markdown(&self) -> String {
         format!("`{}`\n\n{}\n{}", self.command, self.grid().markdown(), self.footer())
+    }
+
+    /// The table as a page that opens offline.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let escape = html::escape;
+        let notes: String =
+            self.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+        let body = format!(
+            "<h1>Goals, measured</h1>\n<p class=sub>uringmq {}</p>\n<p>{}</p>\n<div \
+             class=scroll>{}</div>\n<p class=how>Figures are the median round; the spread is \
+             lowest to highest. Ours and yardstick: medians of the absolute figures, µs or per \
+             second.</p>\n<h2>Notes of this run</h2>\n<ul>{notes}</ul>\n{}{}",
+            env!("CARGO_PKG_VERSION"),
+            escape(&self.verdict()),
+            self.grid().html(escape),
+            html::machine(&self.environment),
+            html::command(&self.command)
+        );
+        html::page("uringmq: goals, measured", "", &body)
+    }
+
+    fn verdict(&self) -> String {
+        let met = self.goals.iter().filter(|goal| goal.is_met()).count();
+        let faults = match self.faults {
+            0 => String::new(),
+            faults => format!(" VERIFICATION FAILED: {faults} messages."),
+        };
+        format!("{met} of {} goals met.{faults}", self.goals.len())
     }
 
     fn footer(&self) -> String {

@@ -1,4 +1,10 @@
 //! `uringmq bench`: parses, runs a scenario of the harness, prints and writes its report.
+//!
+//! This file is the flush-mode comparison, what `bench` does without a subcommand; each subcommand
+//! has a file, and `place` is what they share.
+
+mod cases;
+mod place;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,10 +13,11 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bench::report::{Ack, Report, Verified, Waiting, json, plot, table};
+use bench::report::{Ack, Report, Verified, Waiting, hdr, html, json, plot, table};
 use bench::scenario::{self, BenchError, comparison, goals, site};
 use bench::yardstick::{ServerSpec, serve};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use place::Place;
 
 use crate::exit;
 use crate::stop::flag_on_signal;
@@ -44,8 +51,11 @@ pub(crate) enum Wait {
 /// producers. Everything is interleaved in rounds, so that a slow moment of the machine hits all
 /// alike. Ends with tables, a plot and JSON.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// Ack levels to compare
     #[arg(
         long,
@@ -113,9 +123,6 @@ pub(crate) struct Options {
     /// Rounds; a ratio is the median of its rounds [default: 3, with --goals 5]
     #[arg(long, value_name = "N", help_heading = "Method")]
     rounds: Option<u32>,
-    /// Do not pin broker and generator to a CPU each
-    #[arg(long, help_heading = "Method")]
-    no_pin: bool,
     /// A few seconds that show that everything works, for CI: figures mean little
     #[arg(long, help_heading = "Method", conflicts_with_all = ["duration", "warmup", "rounds"])]
     smoke: bool,
@@ -123,18 +130,17 @@ pub(crate) struct Options {
     /// A running node instead of a child; its topics are removed again
     #[arg(long, value_name = "ADDR", help_heading = "Where")]
     connect: Option<SocketAddr>,
-    /// Put the node's data here (choose the disk); it is removed at the end
-    #[arg(long, value_name = "DIR", help_heading = "Where")]
-    data_dir: Option<PathBuf>,
-    /// Keep the node's data
-    #[arg(long, help_heading = "Where")]
-    keep: bool,
-    /// Reports go here, each into a directory named by its time
-    #[arg(long, value_name = "DIR", default_value = "bench-results", help_heading = "Where")]
-    out: PathBuf,
-    /// Print the report as JSON on standard output, and nothing else
-    #[arg(long, help_heading = "Where")]
-    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What else `bench` can do.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// List the named cases
+    List(cases::ListOptions),
+    /// Measure a named case against its published goal and its yardstick
+    Run(cases::RunOptions),
 }
 
 const EXAMPLES: &str = "\
@@ -145,6 +151,8 @@ Examples:
   uringmq bench --input /var/log --verify             real lines, each one checked
   uringmq bench --size 100 --batch 1000 --modes memory,durable --producers 1 --in-flight 4
   uringmq bench --goals                               the published goals, on this machine
+  uringmq bench list                                  named cases, such as
+  uringmq bench run backlog --smoke                   100 million messages held, small
 
 Reading the result: `durable` against `ED` is the broker against the simplest possible durable
 server on the same disk; `durable` against `memory` at 256 producers is what the disk still costs
@@ -171,7 +179,12 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
-    match run_and_report(&options, &stop) {
+    let done = match &options.other {
+        None => run_and_report(&options, &stop),
+        Some(Other::List(options)) => cases::list(options),
+        Some(Other::Run(options)) => cases::run(options, &stop),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(exit::FAILED),
         Err(error) => exit::fail(exit::FAILED, &error),
@@ -185,11 +198,11 @@ fn run_and_report(options: &Options, stop: &AtomicBool) -> Result<bool, BenchErr
     if options.goals {
         return measure_goals(options, &scenario, &dir, stop);
     }
-    let report = comparison::compare(&scenario, &dir, stop, options.json)?;
+    let report = comparison::compare(&scenario, &dir, stop, options.place.json)?;
     let paths = write(&report, &dir)?;
     let mut out = std::io::stdout().lock();
     // Nobody reads it any more when this fails.
-    let _ = if options.json {
+    let _ = if options.place.json {
         writeln!(out, "{}", json::to_json(&report)?)
     } else {
         write!(out, "{}\n{paths}", table::text(&report))
@@ -203,31 +216,18 @@ fn measure_goals(
     dir: &Path,
     stop: &AtomicBool,
 ) -> Result<bool, BenchError> {
-    let goals = goals::measure(scenario, options.case, dir, stop, options.json)?;
-    let json = serde_json::to_string_pretty(&goals)
-        .map_err(|error| BenchError::Options(format!("the goals cannot be written: {error}")))?;
-    let mut paths = String::new();
-    for (name, text) in [("goals.json", &json), ("goals.md", &goals.markdown())] {
-        let path = dir.join(name);
-        if std::fs::write(&path, text).is_ok() {
-            paths += &format!("report {}\n", path.display());
-        }
-    }
-    let mut out = std::io::stdout().lock();
-    let _ = if options.json {
-        writeln!(out, "{json}")
-    } else {
-        write!(out, "{}\n{paths}", goals.text())
-    };
-    Ok(goals.faults == 0)
+    let goals = goals::measure(scenario, options.case, dir, stop, options.place.json)?;
+    cases::report(&goals, dir, options.place.json)
 }
 
 /// Writes the report's files and says where they are.
 fn write(report: &Report, dir: &Path) -> Result<String, BenchError> {
     let (json_path, svg_path) = (dir.join("report.json"), dir.join("latency.svg"));
-    let table_path = dir.join("report.md");
+    let (page_path, table_path) = (dir.join("report.html"), dir.join("report.md"));
     json::write(report, &json_path)?;
-    let mut paths = format!("report {}\n", json_path.display());
+    html::write(report, &page_path)?;
+    let mut paths = format!("page   {}\n", page_path.display());
+    paths += &format!("report {}\n", json_path.display());
     let markdown = table::markdown(report);
     if std::fs::write(&table_path, markdown).is_ok() {
         paths += &format!("table  {}\n", table_path.display());
@@ -236,22 +236,21 @@ fn write(report: &Report, dir: &Path) -> Result<String, BenchError> {
         plot::write(report, &svg_path)?;
         paths += &format!("plot   {}\n", svg_path.display());
     }
+    if !report.runs.is_empty() {
+        hdr::write(report, dir)?;
+        let log = dir.join("latency.hlog");
+        paths += &format!("hdr    {} and *.hgrm beside it\n", log.display());
+    }
     Ok(paths)
 }
 
 fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> {
-    let wrong = |text: String| BenchError::Options(text);
-    let seconds = |seconds: f64, name: &str| {
-        Duration::try_from_secs_f64(seconds)
-            .map_err(|_| wrong(format!("--{name} must be a number of seconds, not {seconds}")))
-    };
-    let exe = std::env::current_exe()
-        .map_err(|error| wrong(format!("this executable cannot be found: {error}")))?;
     let (measure, warm_up, rounds) = if options.smoke {
         (Duration::from_millis(150), Duration::from_millis(50), 1)
     } else {
         let rounds = options.rounds.unwrap_or(if options.goals { 5 } else { 3 });
-        (seconds(options.duration, "duration")?, seconds(options.warmup, "warmup")?, rounds)
+        let measure = place::seconds(options.duration, "duration")?;
+        (measure, place::seconds(options.warmup, "warmup")?, rounds)
     };
     Ok(scenario::Options {
         modes: options.modes.iter().copied().map(ack).collect(),
@@ -268,18 +267,19 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         input: options.input.clone(),
         verify: options.verify,
         connect: options.connect,
-        waiting: match options.wait {
-            Wait::Sleep => Waiting::Sleep,
-            Wait::Hybrid => Waiting::Hybrid,
-            Wait::Poll => Waiting::Poll,
-        },
-        out: options.out.clone(),
-        data_dir: options.data_dir.clone(),
-        keep: options.keep,
-        pin: !options.no_pin,
-        exe,
-        command: command_line(),
+        waiting: options.wait.into(),
+        ..options.place.scenario()?
     })
+}
+
+impl From<Wait> for Waiting {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Sleep => Self::Sleep,
+            Wait::Hybrid => Self::Hybrid,
+            Wait::Poll => Self::Poll,
+        }
+    }
 }
 
 fn ack(mode: Mode) -> Ack {
@@ -288,9 +288,4 @@ fn ack(mode: Mode) -> Ack {
         Mode::Written => Ack::Written,
         Mode::Durable => Ack::Durable,
     }
-}
-
-fn command_line() -> String {
-    let args = std::env::args().skip(1);
-    std::iter::once("uringmq".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
