@@ -26,6 +26,7 @@ const TRIM: &str = "src/log/trim.rs";
 const FETCH: &str = "src/shard/fetch.rs";
 const COMMIT: &str = "src/log/commit.rs";
 const WRITER: &str = "src/log/writer.rs";
+const PIPELINE: &str = "src/log/writer/pipeline.rs";
 const RECOVER: &str = "src/log/recover.rs";
 const SCAN: &str = "src/log/recover/scan.rs";
 const GROUP: &str = "src/log/recover/group.rs";
@@ -304,7 +305,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "prefill-may-overwrite",
-        edits: &[(WRITER, "if self.segments.blocks(number, write_end).is_some() {", "if false {")],
+        edits: &[(PIPELINE, "if self.segments.blocks(number, write_end).is_some() {", "if false {")],
     },
     Mutant {
         name: "rolled-into-a-name-that-is-not-durable",
@@ -382,7 +383,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-stuck-successor-is-waited-for-for-ever",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "blocked.into_iter().chain(self.segments.awaited_since()).chain(stopping);",
             "blocked.into_iter().chain(stopping);",
         )],
@@ -402,7 +403,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "groups-go-on-after-the-deadline",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "        self.check_deadline(now);\n        if self.poison.is_some() {\n            return false;\n        }\n",
             "        self.check_deadline(now);\n",
         )],
@@ -430,7 +431,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "poison-forgives",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "            self.poison = Some((self.written_end, errno));",
             "            let _ = errno;",
         )],
@@ -525,7 +526,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-orderly-stop-leaves-no-word",
         edits: &[
-            (WRITER, "if grown || (self.closing && self.is_durable()) {", "if grown {"),
+            (PIPELINE, "if grown || (self.closing && self.is_durable()) {", "if grown {"),
             // Nor does it wait for it.
             (WRITER, "let settled = recorded || !self.closing", "let settled = true || recorded || !self.closing"),
         ],
