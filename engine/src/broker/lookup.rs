@@ -11,7 +11,7 @@ impl<E: Env> Broker<E> {
         let error = match self.catalog.queue(topic, queue) {
             Ok((_, place)) => {
                 let lookup = Lookup { queue: place.id, ..lookup };
-                match self.shards.get_mut(usize::from(place.shard)) {
+                match self.shards.get_mut(place.shard) {
                     Some(shard) => return shard.look_up(lookup, &mut answers.effects),
                     None => FetchError::UnknownQueue,
                 }
