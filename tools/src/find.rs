@@ -6,7 +6,7 @@ use clap::Args;
 use net::client::Message;
 
 use crate::connect::{Server, block_on};
-use crate::consume::document;
+use crate::consume::Document;
 use crate::failure::Failure;
 use crate::output::{print_bytes, print_json, say};
 
@@ -45,7 +45,7 @@ async fn find(options: &Options) -> Result<(), Failure> {
         )));
     }
     if options.json {
-        return print_json(&found.iter().map(document).collect::<Vec<_>>());
+        return print_json(&found.iter().map(Document).collect::<Vec<_>>());
     }
     if found.is_empty() {
         say(format_args!("no message of topic {} has the key {:?}", options.topic, options.key));

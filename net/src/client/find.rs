@@ -14,10 +14,16 @@ use crate::wire::{ErrorCode, Lookup, Reply, Request, decode_reply};
 
 /// Offsets asked for at a time.
 const OFFSETS_MAX: u32 = 256;
-/// One entry is always sent.
-const ONE_ENTRY: FetchLimits = FetchLimits { bytes_max: 1, bytes_min: 1, wait_max_ms: 0 };
 /// How often a node is asked again that is making the index again.
 const RETRIES_MAX: u32 = 100;
+
+/// A queue, and the shard that has it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    topic: u32,
+    queue: u16,
+    shard: u16,
+}
 
 impl Client {
     /// Messages of a topic with this key, which they were sent with or which is a word of their
@@ -31,8 +37,9 @@ impl Client {
     ) -> Result<Vec<Message>, ClientError> {
         let (topic, queues) = self.resolve(topic).await?;
         let mut found = Vec::new();
-        for queue in 0..queues {
-            self.find_in((topic, queue), key, max, &mut found).await?;
+        for (shard, queue) in queues.into_iter().zip(0_u16..) {
+            let place = Place { topic, queue, shard };
+            self.find_in(place, key, max, &mut found).await?;
         }
         found.sort_by_key(|message| std::cmp::Reverse(message.store_timestamp_ms));
         found.truncate(max);
@@ -41,21 +48,21 @@ impl Client {
 
     async fn find_in(
         &self,
-        (topic, queue): (u32, u16),
+        place: Place,
         key: &[u8],
         max: usize,
         found: &mut Vec<Message>,
     ) -> Result<(), ClientError> {
+        let Place { topic, queue, shard } = place;
         let mut left = max;
         let mut end = u64::MAX;
         while left > 0 {
             let asked = left.min(OFFSETS_MAX as usize) as u32;
             let lookup = Lookup { topic, queue, first: 0, end, max: asked, key };
-            let frame = self.patiently(&Request::Lookup(lookup)).await?;
+            let frame = self.patiently(shard, &Request::Lookup(lookup)).await?;
             let answer = answer!(&frame, Reply::Lookup(answer) => answer)?;
             for &offset in answer.offsets.iter() {
-                let reader = QueueReader::new(topic, queue, offset, ONE_ENTRY);
-                if let Some(message) = self.message_at(reader, offset).await?
+                if let Some(message) = self.message_at(place, offset).await?
                     && has_key(&message, key)
                 {
                     found.push(message);
@@ -76,10 +83,16 @@ impl Client {
     /// The message at an offset; `None` if it has gone meanwhile.
     async fn message_at(
         &self,
-        mut reader: QueueReader,
+        Place { topic, queue, shard }: Place,
         offset: u64,
     ) -> Result<Option<Message>, ClientError> {
-        let frame = self.patiently(&reader.request()).await?;
+        let decompressed_bytes_max = self.links.config().decompressed_bytes_max;
+        // One entry is always sent.
+        let (bytes_max, bytes_min, wait_max_ms) = (1, 1, 0);
+        let limits = FetchLimits { bytes_max, bytes_min, wait_max_ms, decompressed_bytes_max };
+        let mut reader = QueueReader::new(topic, (queue, shard), limits);
+        reader.seek(offset);
+        let frame = self.patiently(shard, &reader.request()).await?;
         match reader.accept(&frame) {
             Ok(messages) => Ok(messages.into_iter().find(|message| message.offset == offset)),
             Err(ClientError::Server { code: ErrorCode::OffsetOutOfRange, .. }) => Ok(None),
@@ -88,10 +101,14 @@ impl Client {
     }
 
     /// Asks; and again, as long as the node is busy.
-    async fn patiently(&self, request: &Request<'_>) -> Result<bytes::Bytes, ClientError> {
+    async fn patiently(
+        &self,
+        shard: u16,
+        request: &Request<'_>,
+    ) -> Result<bytes::Bytes, ClientError> {
         let mut retries = 0;
         loop {
-            let frame = self.call(request).await?;
+            let frame = self.links.call_shard(shard, request).await?;
             let retry_after_ms = match decode_reply(&frame)?.1 {
                 Reply::Error { error, .. } if error.code == ErrorCode::Busy => error.retry_after_ms,
                 _ => return Ok(frame),
