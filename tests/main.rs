@@ -23,6 +23,7 @@ mod group_resumes_after_kill_9;
 mod index_is_checked_and_made_again;
 mod kill_9_keeps_what_was_acknowledged;
 mod long_poll_wakes;
+mod messages_are_found_by_key;
 mod messages_travel_whole;
 mod metrics_and_health;
 mod one_way_and_levels;

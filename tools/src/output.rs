@@ -52,8 +52,13 @@ pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
 
 /// Prints lines.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints lines that need not be text.
+pub(crate) fn print_bytes(lines: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    written(out.write_all(lines).and_then(|()| out.flush()))
 }
 
 /// Prints one JSON document, for people who pipe it and for those who look at it.
