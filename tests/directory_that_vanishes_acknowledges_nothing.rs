@@ -46,7 +46,7 @@ async fn vanishes(how: impl FnOnce(&Path)) {
         assert_eq!(*code, ErrorCode::ShardPoisoned);
     }
     let shards: u64 = reactors.parse().expect("a number");
-    assert_eq!(counter(&client, "poisoned_shards").await, shards);
+    assert_eq!(counter(&client, "poisoned").await, shards);
     let log = node.log();
     assert!(log.contains("removed, renamed or replaced") && log.contains("data"), "{log}");
     node.signal(Signal::SIGTERM);

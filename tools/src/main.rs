@@ -3,6 +3,7 @@
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
 //! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
+mod admin;
 mod bench;
 mod config;
 mod connect;
@@ -12,6 +13,8 @@ mod doctor;
 mod dump;
 mod exit;
 mod failure;
+mod find;
+mod generate;
 mod group;
 mod lines;
 mod logging;
@@ -79,6 +82,13 @@ enum Command {
     Produce(produce::Options),
     /// Print messages.
     Consume(consume::Options),
+    /// Print the messages with a key, the newest first.
+    #[command(after_help = exit::after_help(
+        "  uringmq topic create orders --key-index\n  \
+         uringmq find orders order-7\n  \
+         uringmq find orders order-7 --max 1 --json"
+    ))]
+    Find(find::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
@@ -90,6 +100,9 @@ enum Command {
     Verify(verify::Options),
     /// Print what is in a stopped node's data directory, group by group.
     Dump(dump::Options),
+    /// Make man pages and shell completions.
+    #[command(subcommand)]
+    Generate(generate::Command),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -112,10 +125,12 @@ fn main() -> ExitCode {
         Command::Shards(command) => shards::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
+        Command::Find(options) => find::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Dump(options) => dump::run(&options),
+        Command::Generate(command) => generate::run(&command),
         Command::Ping(options) => ping::run(options),
     }
 }

@@ -87,6 +87,7 @@ impl<E: Env> Desk<E> {
             topic: topic.id,
             ack: topic.ack,
             deep_validation: topic.deep,
+            key_index: topic.keyed,
             retention: topic.retention,
             name: &topic.name,
             queues: queues.collect(),
@@ -122,6 +123,8 @@ impl<E: Env> Desk<E> {
                 }
             }
             push_counters(&mut stats, number, &shard.counters());
+            let value = u64::from(shard.poison().is_some());
+            stats.counters.push(Counter { name: Cow::Borrowed("poisoned"), shard: number, value });
         }
         for (op, stage, histogram) in &merged {
             push(&mut stats, (*op, *stage), SHARD_ANY, histogram);
@@ -130,7 +133,6 @@ impl<E: Env> Desk<E> {
             ("sent_by_reference_bytes", self.sending.by_reference_bytes),
             ("sent_copied_bytes", self.sending.copied_bytes),
             ("forwarded_requests", forwarded),
-            ("poisoned_shards", self.broker.poisoned() as u64),
             ("directory_lost", u64::from(self.alarm.is_lost())),
             ("directory_read_only", u64::from(self.alarm.is_read_only())),
             ("connections", self.visits.open),
