@@ -13,6 +13,7 @@ mod dump;
 mod exit;
 mod failure;
 mod group;
+mod interval;
 mod lines;
 mod logging;
 mod options;
@@ -24,6 +25,7 @@ mod shards;
 mod start_at;
 mod stats;
 mod stop;
+mod top;
 mod topic;
 mod tune;
 mod verify;
@@ -79,9 +81,11 @@ enum Command {
     Produce(produce::Options),
     /// Print messages.
     Consume(consume::Options),
+    /// Watch a node in the terminal: rates, latencies, groups and their lag.
+    Top(top::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
-        "  uringmq stats\n  uringmq stats --json | jq '.counters'"
+        "  uringmq stats\n  uringmq stats --watch 5s\n  uringmq stats --hgrm latencies/\n  uringmq stats --json | jq '.counters'"
     ))]
     Stats(stats::Options),
     /// Measure a device, and let a node on it do what suits it.
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
         Command::Shards(command) => shards::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
+        Command::Top(options) => top::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),
