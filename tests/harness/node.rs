@@ -53,10 +53,13 @@ impl Node {
         let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
         let free_port = ["--listen", "127.0.0.1:0"];
         let listen = if options.contains(&"--listen") { &[][..] } else { &free_port[..] };
+        let no_admin = ["--admin", "off"];
+        let admin = if options.contains(&"--admin") { &[][..] } else { &no_admin[..] };
         let mut child = uringmq()
             .args(["serve", "--data"])
             .arg(data)
             .args(listen)
+            .args(admin)
             .args(options)
             .stdout(Stdio::piped())
             .stderr(log.reopen().expect("the same log"))
@@ -148,7 +151,13 @@ fn read(log: &Path) -> String {
 
 /// Makes a topic with the default level.
 pub(crate) async fn create_topic(client: &Client, name: &str, queues: u16) -> u32 {
-    let topic =
-        NewTopic { name, queues, ack: None, deep_validation: false, retention: Default::default() };
+    let topic = NewTopic {
+        name,
+        queues,
+        ack: None,
+        deep_validation: false,
+        key_index: false,
+        retention: Default::default(),
+    };
     client.create_topic(&topic).await.expect("the topic can be made")
 }

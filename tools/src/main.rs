@@ -3,6 +3,7 @@
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
 //! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
+mod admin;
 mod bench;
 mod config;
 mod connect;
@@ -12,6 +13,8 @@ mod doctor;
 mod dump;
 mod exit;
 mod failure;
+mod find;
+mod generate;
 mod group;
 mod interval;
 mod lines;
@@ -83,6 +86,13 @@ enum Command {
     Consume(consume::Options),
     /// Watch a node in the terminal: rates, latencies, groups and their lag.
     Top(top::Options),
+    /// Print the messages with a key, the newest first.
+    #[command(after_help = exit::after_help(
+        "  uringmq topic create orders --key-index\n  \
+         uringmq find orders order-7\n  \
+         uringmq find orders order-7 --max 1 --json"
+    ))]
+    Find(find::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
         "  uringmq stats\n  uringmq stats --watch 5s\n  uringmq stats --hgrm latencies/\n  uringmq stats --json | jq '.counters'"
@@ -94,6 +104,9 @@ enum Command {
     Verify(verify::Options),
     /// Print what is in a stopped node's data directory, group by group.
     Dump(dump::Options),
+    /// Make man pages and shell completions.
+    #[command(subcommand)]
+    Generate(generate::Command),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -117,10 +130,12 @@ fn main() -> ExitCode {
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Top(options) => top::run(options),
+        Command::Find(options) => find::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Dump(options) => dump::run(&options),
+        Command::Generate(command) => generate::run(&command),
         Command::Ping(options) => ping::run(options),
     }
 }

@@ -87,6 +87,7 @@ impl<E: Env> Desk<E> {
             topic: topic.id,
             ack: topic.ack,
             deep_validation: topic.deep,
+            key_index: topic.keyed,
             retention: topic.retention,
             name: &topic.name,
             queues: queues.collect(),
@@ -122,6 +123,8 @@ impl<E: Env> Desk<E> {
                 }
             }
             push_counters(&mut stats, number, &shard.counters());
+            let value = u64::from(shard.poison().is_some());
+            stats.counters.push(Counter { name: Cow::Borrowed("poisoned"), shard: number, value });
         }
         for (op, stage, histogram) in &merged {
             push(&mut stats, (*op, *stage), SHARD_ANY, histogram);
