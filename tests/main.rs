@@ -35,6 +35,7 @@ mod produce_then_consume;
 mod retention_bounds_the_log;
 mod second_node_on_the_directory_is_refused;
 mod sent_again_is_stored_once;
+mod the_system_is_told;
 mod topic_limits_move_the_start;
 mod two_reactors_are_one_node;
 mod verified_under_concurrency;
