@@ -138,3 +138,123 @@ fn and_named_cases_end_with_verdicts() {
     let left: Vec<_> = data.filter(|entry| entry.path().is_dir()).collect();
     assert!(left.is_empty(), "data is left: {left:?}");
 }
+
+/// A fixture of the OpenMessaging Benchmark's kind.
+fn workload(name: &str) -> String {
+    format!("{}/../tests/fixtures/omb/workloads/{name}.yaml", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn number(result: &Value, key: &str) -> f64 {
+    result[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {result}"))
+}
+
+fn sum(result: &Value, key: &str) -> f64 {
+    result[key].as_array().expect(key).iter().filter_map(Value::as_f64).sum()
+}
+
+#[test]
+fn and_runs_workload_files_of_the_openmessaging_benchmark_as_they_are() {
+    let dir = fresh_dir();
+    let out = dir.path().join("out");
+    let file = workload("two-topics");
+    let arguments = ["bench", "omb", &file, "--minutes", "0.05", "--no-pin", "--out", path(&out)];
+    let text = String::from_utf8(run_well(&arguments)).expect("text");
+    assert!(text.contains("producerStartRate is not known here"), "{text}");
+    assert!(text.contains("2 topics of 4 queues; 6 producers, 4 consumers"), "{text}");
+    let found = report_dir(&out);
+    assert!(found.join("report.html").is_file() && found.join("latency.hlog").is_file());
+    let result = json(&fs::read(found.join("omb.json")).expect("a result"));
+    assert_eq!(result["workload"], "two topics, three producers");
+    assert_eq!(result["driver"], "uringmq-durable");
+    for key in
+        ["publishRate", "consumeRate", "backlog", "publishLatency99pct", "endToEndLatencyMax"]
+    {
+        assert_eq!(result[key].as_array().expect(key).len(), 10, "{key}: {result}");
+    }
+    // What was produced was consumed, once; and it takes longer to a consumer than to an ack's end.
+    let (produced, consumed) = (sum(&result, "publishRate"), sum(&result, "consumeRate"));
+    assert!(produced > 0.0 && consumed > produced * 0.5, "{produced} {consumed}");
+    assert!(consumed < produced * 1.5, "{produced} {consumed}");
+    for name in ["PublishLatency", "EndToEndLatency", "PublishDelayLatency"] {
+        let at = |suffix: &str| number(&result, &format!("aggregated{name}{suffix}"));
+        assert!(at("50pct") > 0.0 && at("50pct") <= at("99pct") && at("99pct") <= at("Max"));
+        let quantiles = &result[format!("aggregated{name}Quantiles").as_str()];
+        assert!(quantiles["100.0"].is_number(), "{quantiles}");
+    }
+}
+
+#[test]
+fn and_a_backlog_of_such_a_file_is_built_and_drained() {
+    let dir = fresh_dir();
+    let out = dir.path().join("out");
+    let file = workload("backlog");
+    let arguments = ["bench", "omb", &file, "--minutes", "0.1", "--backlog-gib", "0.005"];
+    let more = ["--no-pin", "--json", "--out", path(&out)];
+    let result = json(&run_well(&[&arguments[..], &more].concat()));
+    let backlog = result["backlog"].as_array().expect("a backlog");
+    let last = backlog.last().and_then(Value::as_u64).expect("a number");
+    assert!(last < 2_600, "5 MiB were held back for two subscriptions: {backlog:?}");
+    assert!(sum(&result, "consumeRate") > sum(&result, "publishRate") * 2.0, "{result}");
+
+    let missing = dir.path().join("missing.yaml");
+    fs::write(&missing, "topics: 1\npartitionsPerTopic: 1\nmessageSize: 10\n").expect("a file");
+    let errors = run_badly(&["bench", "omb", path(&missing), "--out", path(&out)], 1);
+    assert!(errors.contains("missing.yaml: producersPerTopic must be above 0"), "{errors}");
+}
+
+#[test]
+fn and_offers_rates_until_the_knee() {
+    let dir = fresh_dir();
+    let out = dir.path().join("out");
+    let arguments = ["bench", "sweep", "--ack", "memory", "--producers", "2", "--max-rate", "400"];
+    let more = ["--steps", "2", "--refine", "0", "--rounds", "1", "--duration", "0.3"];
+    let place = ["--p99", "5000", "--no-pin", "--json", "--out", path(&out)];
+    let sweep = json(&run_well(&[&arguments[..], &more, &place].concat()));
+    let points = sweep["points"].as_array().expect("points");
+    let offered: Vec<_> = points.iter().filter_map(|p| p["offered_per_s"].as_f64()).collect();
+    assert_eq!(offered, [200.0, 400.0]);
+    for point in points {
+        // Whatever the machine does meanwhile: a rate without trouble was acknowledged.
+        let kept = number(point, "achieved_per_s") >= 0.98 * number(point, "offered_per_s");
+        assert!(kept || !point["trouble"].is_null(), "{point}");
+    }
+    let page = fs::read_to_string(report_dir(&out).join("sweep.html")).expect("a page");
+    assert!(page.contains("<svg") && page.contains("offered messages/s"), "{page}");
+}
+
+#[test]
+fn and_compares_two_reports() {
+    let dir = fresh_dir();
+    let reports = ["a", "b"].map(|name| {
+        let out = dir.path().join(name);
+        let arguments = ["bench", "--modes", "memory", "--producers", "1", "--rounds", "3"];
+        let more = ["--duration", "0.1", "--warmup", "0.05", "--no-pin", "--out", path(&out)];
+        run_well(&[&arguments[..], &more].concat());
+        report_dir(&out).join("report.json")
+    });
+    let [a, b] = reports.each_ref().map(|report| path(report));
+    let same = String::from_utf8(run_well(&["bench", "diff", a, a])).expect("text");
+    assert!(same.contains("0 of 3 figures differ significantly"), "{same}");
+    let both = json(&run_well(&["bench", "diff", a, b, "--json"]));
+    assert_eq!(both["changes"].as_array().expect("changes").len(), 3, "{both}");
+
+    // The same report with another p99 in every piece of its time.
+    let with_p99 = |us: f64| {
+        let mut report = json(&fs::read(a).expect("a report"));
+        for round in report["runs"][0]["rounds"].as_array_mut().expect("rounds") {
+            for piece in round["pieces"].as_array_mut().expect("pieces") {
+                piece["p99_us"] = Value::from(us);
+            }
+        }
+        let file = dir.path().join(format!("{us}.json"));
+        fs::write(&file, report.to_string()).expect("a file");
+        file
+    };
+    let (fast, slow) = (with_p99(100.0), with_p99(160.0));
+    run_well(&["bench", "diff", path(&fast), path(&slow), "--fail-above", "70"]);
+    let arguments = ["bench", "diff", path(&fast), path(&slow), "--fail-above", "50"];
+    let errors = run_badly(&arguments, 1);
+    assert!(errors.contains("memory, 1 producer: p99 got worse by"), "{errors}");
+    let errors = run_badly(&["bench", "diff", a, "nowhere.json"], 1);
+    assert!(errors.contains("nowhere.json"), "{errors}");
+}

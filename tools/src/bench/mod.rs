@@ -4,7 +4,10 @@
 //! has a file, and `place` is what they share.
 
 mod cases;
+mod diff;
+mod omb;
 mod place;
+mod sweep;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -141,6 +144,12 @@ enum Other {
     List(cases::ListOptions),
     /// Measure a named case against its published goal and its yardstick
     Run(cases::RunOptions),
+    /// Offer rates up to more than the node can take, and find the knee
+    Sweep(sweep::SweepOptions),
+    /// Run a workload file of the OpenMessaging Benchmark
+    Omb(omb::OmbOptions),
+    /// Compare two reports, and say what is more than noise
+    Diff(diff::DiffOptions),
 }
 
 const EXAMPLES: &str = "\
@@ -151,6 +160,9 @@ Examples:
   uringmq bench --input /var/log --verify             real lines, each one checked
   uringmq bench --size 100 --batch 1000 --modes memory,durable --producers 1 --in-flight 4
   uringmq bench --goals                               the published goals, on this machine
+  uringmq bench sweep                                 latency by rate, and the knee
+  uringmq bench omb workload.yaml --minutes 1         an OpenMessaging Benchmark workload
+  uringmq bench diff A/report.json B/report.json      what changed by more than noise
   uringmq bench list                                  named cases, such as
   uringmq bench run backlog --smoke                   100 million messages held, small
 
@@ -183,6 +195,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
         None => run_and_report(&options, &stop),
         Some(Other::List(options)) => cases::list(options),
         Some(Other::Run(options)) => cases::run(options, &stop),
+        Some(Other::Sweep(options)) => sweep::run(options, &stop),
+        Some(Other::Omb(options)) => omb::run(options, &stop),
+        Some(Other::Diff(options)) => diff::run(options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -160,10 +160,26 @@ impl Chart {
         let _ = write!(self.body, "<path class='{class}' d='{path}'><title>{title}</title></path>");
     }
 
+    /// A dot.
+    pub(super) fn dot(&mut self, class: &str, title: &str, point: (f64, f64)) {
+        let ((x, y), title) = (self.at(point), escape(title));
+        let _ = write!(
+            self.body,
+            "<circle class='{class}' cx={x:.1} cy={y:.1} r=5><title>{title}</title></circle>"
+        );
+    }
+
     /// A vertical line at `x`.
     pub(super) fn upright(&mut self, class: &str, x: f64) {
         let ((x, _), bottom) = (self.at((x, self.y.low)), self.height - BOTTOM);
         let _ = write!(self.body, "<path class='{class}' d='M{x:.1} {TOP}V{bottom:.1}'/>");
+    }
+
+    /// A horizontal line at `y`.
+    pub(super) fn level(&mut self, class: &str, y: f64) {
+        let ((_, y), right) = (self.at((self.x.low, y)), self.width - RIGHT);
+        let _ =
+            write!(self.body, "<path class='{class}' d='M{:.1} {y:.1}H{right:.1}'/>", self.left);
     }
 
     /// The chart; `name` is for those who cannot see it.

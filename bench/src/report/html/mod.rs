@@ -1,14 +1,15 @@
 //! The report as one page that opens offline: HTML with its style and figures in it, no script, by
 //! day and by night, from a telephone to a wall.
 //!
-//! Reading order: this file (what stands on the page, top-down), `charts` (the figures), `figure`
-//! (axes and lines), `style.css`.
+//! Reading order: this file (what stands on the page, top-down), `charts` and `sweep` (the figures),
+//! `figure` (axes and lines), `style.css`.
 //!
 //! Invariants: everything is derived from the report; nothing on the page is fetched from anywhere;
 //! what comes from outside (names, paths, the command) is escaped.
 
 mod charts;
 mod figure;
+pub(crate) mod sweep;
 
 use std::fmt::Write;
 use std::fs;
