@@ -31,6 +31,7 @@ mod retention_bounds_the_log;
 mod second_node_on_the_directory_is_refused;
 mod sent_again_is_stored_once;
 mod topic_limits_move_the_start;
+mod two_reactors_are_one_node;
 mod verified_under_concurrency;
 mod verify_finds_damage;
 mod verify_is_clean_after_crashes;

@@ -36,7 +36,7 @@ fn and_the_nearer_one_wins() {
     assert_eq!(value(&settings, "retention"), (&"24h".into(), &"flag".into()));
     assert_eq!(value(&settings, "wait"), (&"hybrid".into(), &"environment".into()));
     assert_eq!(value(&settings, "segment_size"), (&"1MiB".into(), &"file".into()));
-    assert_eq!(value(&settings, "shards"), (&"1".into(), &"default".into()));
+    assert_eq!(value(&settings, "shards"), (&"auto".into(), &"default".into()));
     // What is printed can be given back and says the same.
     for explain in [&[][..], &["--explain"]] {
         let path = file.to_str().unwrap();

@@ -191,6 +191,24 @@ impl DataDir {
         Ok(Self { dir: dir.to_owned(), node, shards, segment_bytes, _lock: lock })
     }
 
+    /// The directory has so many shards from now on, more than before. Their logs must exist: a
+    /// directory whose topics were made with shards that have none is damaged.
+    ///
+    /// # Errors
+    /// [`DirError`] when it would be too many, or fewer than before, or the file system fails; the
+    /// directory is as it was, then.
+    pub fn grow(&mut self, shards: u16) -> Result<(), DirError> {
+        let (from, to) = (self.shards, SHARDS_MAX);
+        if !(from..=to).contains(&shards) {
+            return Err(DirError::Option { what: "shards", range: format!("{from} to {to}") });
+        }
+        let format_path = self.dir.join(FORMAT_FILE);
+        let format = read_format(&self.dir, &format_path)?;
+        write_format(&self.dir, &format_path, FormatFile { shards, ..format })?;
+        self.shards = shards;
+        Ok(())
+    }
+
     /// The directory of one shard.
     #[must_use]
     pub fn shard_path(&self, shard: u16) -> PathBuf {

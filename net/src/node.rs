@@ -1,31 +1,32 @@
 //! A node: one data directory behind one port.
 //!
-//! Reads top-down: [`Node::start`] -> lock and read the directory -> bind -> spawn the reactor ->
-//! open every shard on the reactor's own ring. Absent: signals and the command line (the
-//! binary's), several reactors.
+//! Reads top-down: [`Node::start`] -> lock and read the directory -> bind -> spawn the reactors ->
+//! each opens its shards on its own ring (`boot`). Shard `s` of the directory is hosted by reactor
+//! `s` modulo their number. Absent: signals and the command line (the binary's).
+
+mod boot;
+mod grow;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use engine::broker::Broker;
 use engine::data_dir::{DataDir, DirError, FormatOptions};
-use engine::io::block::Budget;
-use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
-use engine::limits::{
-    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
-};
-use engine::log::recover::OpenOptions;
+use engine::limits::{DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT};
 use engine::log::writer::WriterOptions;
-use engine::shard::Opening;
 use engine::shard::retention::Retention;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 use thiserror::Error;
-use tracing::info;
 
-use crate::native::{Identity, Native};
-use crate::server::{Reactor, ReactorConfig, ReactorError, ReactorHandle, Waker, bind_within};
+use crate::native::Post;
+use crate::server::{
+    Reactor, ReactorConfig, ReactorError, ReactorHandle, WaitMode, Waker, bind_within,
+};
+use boot::Plan;
+pub use grow::{GrowError, add_shards};
 
 /// The port of the native protocol.
 pub const PORT_DEFAULT: u16 = 9440;
@@ -42,7 +43,12 @@ pub struct NodeOptions {
     pub listen: SocketAddr,
     /// What a new directory is formatted with.
     pub format: FormatOptions,
-    /// The reactor: CPU, waiting, limits.
+    /// How many reactors: threads with a CPU and shards of their own.
+    pub reactors: usize,
+    /// Their CPUs, one each; empty: with several reactors the first ones that the process may use,
+    /// a single one is not pinned.
+    pub cpus: Vec<usize>,
+    /// Each reactor: waiting, limits (its name and CPU are not taken from here).
     pub reactor: ReactorConfig,
     /// How the logs are written.
     pub writer: WriterOptions,
@@ -53,13 +59,15 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// The defaults for a data directory: loopback, the default port, one shard.
+    /// The defaults for a data directory: loopback, the default port, one shard, one reactor.
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
             listen: SocketAddr::from(([127, 0, 0, 1], PORT_DEFAULT)),
             format: FormatOptions { shards: 1, segment_bytes: SEGMENT_BYTES_DEFAULT },
+            reactors: 1,
+            cpus: Vec::new(),
             reactor: ReactorConfig::default(),
             writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
@@ -82,6 +90,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The reactors cannot have what was asked for.
+    #[error("{0}")]
+    Reactors(String),
     /// The reactor failed: a shard could not be opened, or the ring or runtime broke.
     #[error(transparent)]
     Reactor(#[from] ReactorError),
@@ -100,18 +111,33 @@ impl Node {
     /// # Errors
     /// [`NodeError`] says what to change.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let cpus = place(&options)?;
         let dir = DataDir::open(&options.data, &options.format)?;
+        if options.reactors > usize::from(dir.shards) {
+            let (asked, shards) = (options.reactors, dir.shards);
+            return Err(NodeError::Reactors(format!(
+                "{asked} reactors, but {} has {shards} shard(s), and each reactor needs one: use \
+                 fewer reactors, or add shards with `uringmq shards add`",
+                options.data.display()
+            )));
+        }
         let bind_error = |source| NodeError::Bind { address: options.listen, source };
         let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let (writer, retention) = (options.writer, options.retention);
-        let disk_used_percent_max = options.disk_used_percent_max;
-        let reactor = Reactor::spawn(options.reactor, listener, move |ring| {
-            let mut broker = open_broker(ring, &dir, writer, retention)?;
-            broker.limit_disk(disk_used_percent_max);
-            let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
-            let identity = Identity { node: dir.node, name };
-            Ok(Native::new(broker, identity, Box::new(dir)))
+        let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
+            let name = format!("reactor {number}");
+            ReactorConfig { name, cpu, ..options.reactor.clone() }
+        });
+        let plan = Plan {
+            dir: Arc::new(dir),
+            reactors: options.reactors,
+            writer: options.writer,
+            retention: options.retention,
+            disk_used_percent_max: options.disk_used_percent_max,
+        };
+        let reactor = Reactor::spawn_many(configs.collect(), listener, move |wakers| {
+            let boots = plan.boots().into_iter().zip(Post::among(wakers));
+            boots.map(|(boot, post)| move |ring: &_| boot.door(ring, post)).collect()
         })?;
         Ok(Self { address, reactor })
     }
@@ -137,28 +163,73 @@ impl Node {
     }
 }
 
-fn open_broker(
-    ring: &Rc<Ring>,
-    dir: &DataDir,
-    writer: WriterOptions,
-    retention: Retention,
-) -> Result<Broker<RealEnv>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut envs = Vec::new();
-    for shard in 0..dir.shards {
-        let budget = Budget::new(BLOCK_MEMORY_BYTES_MAX);
-        let path = dir.shard_path(shard);
-        let disk = RingDisk::open(ring, &path, budget, DiskLimits::default())
-            .map_err(|errno| format!("opening {}: {errno}", path.display()))?;
-        envs.push(RealEnv::new(disk, u64::from(shard)));
+/// The CPU of each reactor.
+fn place(options: &NodeOptions) -> Result<Vec<Option<usize>>, NodeError> {
+    let refuse = |why: String| Err(NodeError::Reactors(why));
+    let own = allowed_cpus();
+    let (reactors, cpus) = (options.reactors, own.len());
+    if reactors == 0 {
+        return refuse("a node needs at least one reactor".to_owned());
     }
-    let (node, segment_bytes) = (dir.node, dir.segment_bytes);
-    let options = OpenOptions { shard: 0, node, segment_bytes, writer, retention };
-    let began = Instant::now();
-    let mut broker = Broker::open(envs, &options)?;
-    for (number, shard) in broker.shards().iter().enumerate() {
-        let Opening { read_bytes, sealed_segments, rebuilt_indexes } = shard.opening();
-        let millis = began.elapsed().as_millis() as u64;
-        info!(shard = number, read_bytes, sealed_segments, rebuilt_indexes, millis, "log opened");
+    if reactors > cpus {
+        return refuse(format!(
+            "{reactors} reactors, but this process may use {cpus} CPU(s): each needs one of its own"
+        ));
     }
-    Ok(broker)
+    if options.reactor.wait == WaitMode::Poll && reactors >= cpus {
+        return refuse(format!(
+            "poll mode with {reactors} reactor(s) would take every CPU of the {cpus} that this \
+             process may use, and leave none to the kernel: use fewer reactors or hybrid mode"
+        ));
+    }
+    if options.cpus.is_empty() {
+        let pinned = own.into_iter().take(reactors).map(Some).collect();
+        return Ok(if reactors == 1 { vec![None] } else { pinned });
+    }
+    let mut named = options.cpus.clone();
+    named.sort_unstable();
+    named.dedup();
+    if named.len() != reactors {
+        let given = named.len();
+        return refuse(format!("{given} different CPU(s) were named for {reactors} reactor(s)"));
+    }
+    if let Some(foreign) = named.iter().find(|cpu| !own.contains(cpu)) {
+        return refuse(format!("CPU {foreign} is not one that this process may use: {own:?}"));
+    }
+    Ok(options.cpus.iter().copied().map(Some).collect())
+}
+
+/// The CPUs this process may use.
+fn allowed_cpus() -> Vec<usize> {
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+    (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu).unwrap_or(false)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(reactors: usize, cpus: &[usize]) -> NodeOptions {
+        let options = NodeOptions::new(PathBuf::from("unused"));
+        NodeOptions { reactors, cpus: cpus.to_vec(), ..options }
+    }
+
+    #[test]
+    fn every_reactor_gets_a_cpu_of_its_own() {
+        let own = allowed_cpus();
+        assert_eq!(place(&options(1, &[])).unwrap(), [None]);
+        let first = own[0];
+        assert_eq!(place(&options(1, &[first])).unwrap(), [Some(first)]);
+        let all: Vec<_> = own.iter().copied().map(Some).collect();
+        if own.len() > 1 {
+            assert_eq!(place(&options(own.len(), &[])).unwrap(), all);
+        }
+        assert!(place(&options(own.len() + 1, &[])).is_err(), "too many");
+        assert!(place(&options(0, &[])).is_err());
+        assert!(place(&options(2, &[first, first])).is_err(), "two on one");
+        assert!(place(&options(1, &[CpuSet::count() - 1])).is_err() || own.len() > 1000);
+        let mut polling = options(own.len(), &[]);
+        polling.reactor.wait = WaitMode::Poll;
+        assert!(place(&polling).is_err(), "no CPU would be left");
+    }
 }

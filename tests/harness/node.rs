@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use net::client::{Client, NewTopic};
+use net::client::{Client, ClientConfig, NewTopic};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::{NamedTempFile, TempDir};
@@ -16,6 +16,11 @@ use super::uringmq;
 /// A directory on the file system of the build directory (not a tmpfs), gone when dropped.
 pub(crate) fn fresh_dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test")
+}
+
+/// Whether the machine has room for two reactors.
+pub(crate) fn has_two_cpus() -> bool {
+    std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 2)
 }
 
 /// A running node; killed when dropped.
@@ -69,6 +74,18 @@ impl Node {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(&*self.address).await.expect("the node takes connections")
+    }
+
+    /// A client on the reactor of a shard.
+    pub(crate) async fn client_at(&self, shard_wish: u16) -> Client {
+        let config = ClientConfig { shard_wish, ..ClientConfig::default() };
+        let client = Client::connect_with(&*self.address, config).await;
+        client.expect("the node takes connections")
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        read(self.log.path())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -20,6 +20,7 @@ mod output;
 mod ping;
 mod produce;
 mod serve;
+mod shards;
 mod start_at;
 mod stats;
 mod stop;
@@ -71,6 +72,9 @@ enum Command {
     /// List, describe, reset and delete consumer groups.
     #[command(subcommand)]
     Group(group::Command),
+    /// Add shards to a stopped node's data directory.
+    #[command(subcommand)]
+    Shards(shards::Command),
     /// Send the lines of files or of standard input as messages.
     Produce(produce::Options),
     /// Print messages.
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Yardstick(options) => bench::yardstick(&options),
         Command::Topic(command) => topic::run(command),
         Command::Group(command) => group::run(command),
+        Command::Shards(command) => shards::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
         Command::Stats(options) => stats::run(options),

@@ -36,10 +36,11 @@ pub(crate) fn wait_mode(options: &Options) -> WaitMode {
 pub(crate) fn node_options(options: &Options) -> NodeOptions {
     let mut node = NodeOptions::new(options.data.clone());
     node.listen = options.listen;
-    node.format.shards = options.shards;
+    node.format.shards = options.shards.0.unwrap_or(options.reactors);
     node.format.segment_bytes = options.segment_size.bytes;
     node.reactor.wait = wait_mode(options);
-    node.reactor.cpu = options.cpu.0;
+    node.reactors = usize::from(options.reactors);
+    node.cpus.clone_from(&options.cpu.0);
     node.reactor.limits.partial_deadline_ms = millis(options.frame_deadline);
     node.reactor.limits.stop_deadline_ms = millis(options.stop_deadline);
     node.retention = Retention {

@@ -50,11 +50,16 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     };
     let took = begun.elapsed().as_secs_f64() * 1e3;
     let ready = format!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode, started in {took:.1} ms\n\
+        "uringmq ready: listening on {}, data in {}, {:?} mode{}, started in {took:.1} ms\n\
          {tuned}\n",
         node.address(),
         options.data.display(),
         wait_mode(&options),
+        if options.reactors > 1 {
+            format!(", {} reactors", options.reactors)
+        } else {
+            String::new()
+        },
     );
     // Whoever started the node may not be listening.
     let _ = print(&ready);

@@ -35,7 +35,7 @@ impl<E: Env> Broker<E> {
     pub(super) fn alter(&mut self, alteration: &Alteration) {
         self.catalog.apply(&Change::Alter(*alteration));
         let Some(topic) = self.catalog.topic(alteration.id).cloned() else { return };
-        for (shard, number) in self.shards.iter_mut().zip(0_u16..) {
+        for (number, shard) in self.shards.numbered() {
             shard.set_visibility(&queues_in(&topic, number), topic.ack.visibility());
         }
         self.keep(&topic);
@@ -43,7 +43,7 @@ impl<E: Env> Broker<E> {
 
     /// Tells the shards what a topic may hold: of its bytes, each gets the share of its queues.
     pub(super) fn keep(&mut self, topic: &Topic) {
-        for (shard, number) in self.shards.iter_mut().zip(0_u16..) {
+        for (number, shard) in self.shards.numbered() {
             let queues = queues_in(topic, number);
             let (mine, all) = (queues.len() as u128, topic.queues.len().max(1) as u128);
             let share = |bytes: u64| (u128::from(bytes) * mine).div_ceil(all) as u64;

@@ -46,8 +46,44 @@ pub enum Missing {
     Queue,
 }
 
+/// Queues by shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loads(Vec<u32>);
+
+impl Loads {
+    pub(super) fn add(&mut self, queues: &[QueueRef]) {
+        for shard in queues.iter().map(|queue| usize::from(queue.shard)) {
+            if shard >= self.0.len() {
+                self.0.resize(shard + 1, 0);
+            }
+            if let Some(count) = self.0.get_mut(shard) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, queues: &[QueueRef]) {
+        for shard in queues.iter().map(|queue| usize::from(queue.shard)) {
+            if let Some(count) = self.0.get_mut(shard) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Gives a queue to a shard that has fewest; among equals to the first from `id` on, in turn.
+    pub(super) fn place(&mut self, id: u32) -> u16 {
+        let shards = self.0.len().max(1);
+        let in_turn = (0..shards).map(|n| (id as usize + n) % shards);
+        let chosen = in_turn.min_by_key(|shard| self.0.get(*shard).copied()).unwrap_or(0);
+        if let Some(count) = self.0.get_mut(chosen) {
+            *count += 1;
+        }
+        chosen as u16
+    }
+}
+
 /// All topics.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Catalog {
     topics: BTreeMap<u32, Topic>,
     ids: HashMap<String, u32>,
@@ -55,13 +91,14 @@ pub struct Catalog {
     owners: BTreeMap<u32, (u32, u16)>,
     next_topic: u32,
     next_queue: u32,
+    loads: Loads,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
         // Queue 0 is the metadata queue; topic 0 stays free to mean "none".
         let (topics, ids, owners) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
-        Self { topics, ids, owners, next_topic: 1, next_queue: 1 }
+        Self { topics, ids, owners, next_topic: 1, next_queue: 1, loads: Loads::default() }
     }
 }
 
@@ -107,6 +144,13 @@ impl Catalog {
         (topic, queue)
     }
 
+    /// How many queues each of so many shards has.
+    pub(super) fn loads(&self, shards: u16) -> Loads {
+        let mut loads = self.loads.clone();
+        loads.0.resize(usize::from(shards.max(1)), 0);
+        loads
+    }
+
     /// The changes that make all topics there are.
     pub(super) fn changes(&self) -> Vec<Vec<u8>> {
         self.topics.values().map(|topic| Change::Create(topic.clone()).encode()).collect()
@@ -144,7 +188,11 @@ impl Catalog {
                 self.ids.insert(topic.name.clone(), topic.id);
                 let numbered = topic.queues.iter().zip(0_u16..);
                 self.owners.extend(numbered.map(|(queue, number)| (queue.id, (topic.id, number))));
-                self.topics.insert(topic.id, topic.clone());
+                self.loads.add(&topic.queues);
+                // A checkpoint repeats what the log before it may have said, too.
+                if let Some(before) = self.topics.insert(topic.id, topic.clone()) {
+                    self.loads.remove(&before.queues);
+                }
             }
             Change::Alter(alteration) => {
                 if let Some(topic) = self.topics.get_mut(&alteration.id) {
@@ -154,11 +202,44 @@ impl Catalog {
             Change::Delete { id } => {
                 if let Some(topic) = self.topics.remove(id) {
                     self.ids.remove(&topic.name);
+                    self.loads.remove(&topic.queues);
                     for queue in topic.queues {
                         self.owners.remove(&queue.id);
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queues(shards: &[u16]) -> Vec<QueueRef> {
+        shards.iter().zip(0..).map(|(shard, id)| QueueRef { id, shard: *shard }).collect()
+    }
+
+    #[test]
+    fn queues_go_in_turn_and_to_emptier_shards_first() {
+        let mut catalog = Catalog::default();
+        let mut loads = catalog.loads(3);
+        assert_eq!([1, 2, 3, 4].map(|id| loads.place(id)), [1, 2, 0, 1]);
+        let topic = Topic {
+            id: 1,
+            name: "t".to_owned(),
+            ack: AckLevel::Durable,
+            deep: false,
+            retention: Retention::default(),
+            queues: queues(&[0, 0, 0, 1, 1, 1]),
+        };
+        catalog.apply(&Change::Create(topic.clone()));
+        // Said again, as a checkpoint does.
+        catalog.apply(&Change::Create(topic));
+        let mut loads = catalog.loads(3);
+        assert_eq!([1, 2, 3, 4].map(|id| loads.place(id)), [2, 2, 2, 1], "a shard was added");
+        catalog.apply(&Change::Delete { id: 1 });
+        assert_eq!(catalog.loads(2).0, [0, 0]);
+        assert_eq!(Catalog::default().loads(0).place(9), 0);
     }
 }

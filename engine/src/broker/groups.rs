@@ -109,7 +109,7 @@ impl<E: Env> Broker<E> {
             let own = self.own_token();
             let ack = ack.max(AckLevel::Memory);
             let commit = CommitOffsets { token: own, group, offsets: &news, ack, gathered };
-            let Some(shard) = self.shards.get_mut(usize::from(number)) else { continue };
+            let Some(shard) = self.shards.get_mut(number) else { continue };
             match shard.commit_offsets(&commit) {
                 Ok(at) => {
                     parts += 1;
@@ -140,7 +140,7 @@ impl<E: Env> Broker<E> {
             })?;
         let TopicOffset { offset, epoch, metadata, .. } = *offset;
         let new = NewOffset { queue: place.id, offset, epoch, metadata };
-        let shard = self.shards.get(usize::from(place.shard));
+        let shard = self.shards.get(place.shard);
         shard.ok_or(OffsetError::UnknownQueue)?.check_offset(&new)?;
         Ok((place.shard, new))
     }
@@ -153,7 +153,7 @@ impl<E: Env> Broker<E> {
         answers: &mut Answers,
     ) {
         let Some(part) = self.commits.parts.remove(&own.0) else { return };
-        if let Some(shard) = self.shards.get_mut(usize::from(part.shard)) {
+        if let Some(shard) = self.shards.get_mut(part.shard) {
             shard.settle_offsets(part.at, result.is_ok());
         }
         let Some(call) = self.commits.calls.get_mut(&part.call) else { return };
@@ -179,7 +179,7 @@ impl<E: Env> Broker<E> {
     ) -> Result<GroupOffset<'_>, catalog::Missing> {
         let range = self.range(topic, queue)?;
         let (_, place) = self.catalog.queue(topic, queue)?;
-        let shard = self.shards.get(usize::from(place.shard));
+        let shard = self.shards.get(place.shard);
         let committed = shard.and_then(|shard| shard.committed(group, place.id));
         Ok(GroupOffset { topic, queue, committed, range })
     }
@@ -187,7 +187,7 @@ impl<E: Env> Broker<E> {
     /// Everything a group has committed, in order of topics and queues.
     #[must_use]
     pub fn all_committed(&self, group: &str) -> Vec<GroupOffset<'_>> {
-        let ids = self.shards.iter().flat_map(|shard| shard.committed_by(group));
+        let ids = self.shards.own().iter().flat_map(|shard| shard.committed_by(group));
         let places = ids.filter_map(|(id, _)| self.catalog.owner(id));
         let mut all: Vec<_> =
             places.filter_map(|place| self.committed(group, place).ok()).collect();
@@ -199,7 +199,7 @@ impl<E: Env> Broker<E> {
     #[must_use]
     pub fn groups(&self) -> BTreeMap<&str, usize> {
         let mut groups = BTreeMap::new();
-        for (name, queues) in self.shards.iter().flat_map(|shard| shard.groups()) {
+        for (name, queues) in self.shards.own().iter().flat_map(|shard| shard.groups()) {
             *groups.entry(name).or_default() += queues;
         }
         groups

@@ -15,6 +15,7 @@ pub mod groups;
 #[cfg(test)]
 mod groups_tests;
 mod producers;
+mod shards;
 
 use std::collections::BTreeMap;
 
@@ -34,9 +35,13 @@ use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Seek, Sh
 use crate::stage::Timings;
 use catalog::{Catalog, QueueRef, Topic};
 use change_format::Change;
+use shards::Shards;
 
 /// The queue, in shard 0, that holds changes of topics and queues.
 pub const METADATA_QUEUE: u32 = 0;
+
+/// The shard whose log holds them.
+pub const METADATA_SHARD: u16 = 0;
 
 /// Tokens of the broker's own requests.
 const OWN_TOKENS: u64 = 1 << 63;
@@ -122,8 +127,10 @@ pub struct Answers {
 /// All shards of one reactor.
 #[derive(Debug)]
 pub struct Broker<E: Env> {
-    shards: Vec<Shard<E>>,
+    shards: Shards<E>,
     catalog: Catalog,
+    /// Changes in force here that the owners of other shards must learn.
+    changes: Vec<Change>,
     pending: BTreeMap<u64, Pending>,
     commits: groups::Commits,
     next_own: u64,
@@ -133,7 +140,7 @@ pub struct Broker<E: Env> {
 }
 
 impl<E: Env> Broker<E> {
-    /// Opens every shard, one environment each; topics come from shard 0's log.
+    /// Opens every shard of a directory, one environment each; topics come from shard 0's log.
     ///
     /// # Errors
     /// [`OpenError`] of the first shard that cannot be opened.
@@ -141,12 +148,29 @@ impl<E: Env> Broker<E> {
         envs: impl IntoIterator<Item = E>,
         options: &OpenOptions,
     ) -> Result<Self, OpenError> {
+        let envs: Vec<E> = envs.into_iter().collect();
+        let total = envs.len() as u16;
+        let mut broker = Self::open_some((0..).zip(envs), total, options)?;
+        broker.adopt(None);
+        Ok(broker)
+    }
+
+    /// Opens some of the `total` shards of a directory, by their numbers. Nothing can be asked
+    /// before [`Broker::adopt`].
+    ///
+    /// # Errors
+    /// [`OpenError`] of the first shard that cannot be opened.
+    pub fn open_some(
+        envs: impl IntoIterator<Item = (u16, E)>,
+        total: u16,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
         let mut catalog = Catalog::default();
         let mut damaged = None;
         let mut shards = Vec::new();
-        for (number, env) in envs.into_iter().enumerate() {
-            let options = OpenOptions { shard: number as u16, ..*options };
-            shards.push(Shard::open(env, &options, |found| {
+        for (number, env) in envs {
+            let options = OpenOptions { shard: number, ..*options };
+            let shard = Shard::open(env, &options, |found| {
                 let read = match found.header.kind {
                     Kind::Metadata => read_change(found.batch).map(|change| catalog.apply(&change)),
                     Kind::Checkpoint => catalog.restore(found.batch),
@@ -155,33 +179,42 @@ impl<E: Env> Broker<E> {
                 if read.is_none() {
                     damaged = damaged.or(Some(found.pos));
                 }
-            })?);
+            })?;
+            shards.push((number, shard));
         }
         if let Some(at) = damaged {
             return Err(OpenError::Damaged { at, what: "a change of topics cannot be read" });
         }
-        let mut broker = Self {
-            shards,
+        Ok(Self {
+            shards: Shards::new(shards, total),
             catalog,
+            changes: Vec::new(),
             pending: BTreeMap::new(),
             commits: groups::Commits::default(),
             next_own: OWN_TOKENS,
             next_producer: 0,
             batch: Vec::new(),
             stopping: false,
-        };
-        if let Some(first) = broker.shards.first_mut() {
+        })
+    }
+
+    /// Makes the topics known to the shards: those that shard 0's log holds, or, where shard 0 is
+    /// somebody else's, what its owner found there.
+    pub fn adopt(&mut self, catalog: Option<Catalog>) {
+        if let Some(catalog) = catalog {
+            self.catalog = catalog;
+        }
+        if let Some(first) = self.shards.get_mut(METADATA_SHARD) {
             first.add_queue(METADATA_QUEUE, AckLevel::Durable, false);
             first.outlive(METADATA_QUEUE);
         }
-        let topics: Vec<Topic> = broker.catalog.topics().cloned().collect();
+        let topics: Vec<Topic> = self.catalog.topics().cloned().collect();
         for topic in &topics {
-            broker.add_queues(topic);
+            self.add_queues(topic);
         }
-        for shard in &mut broker.shards {
+        for shard in self.shards.own_mut() {
             shard.retain_known_queues();
         }
-        Ok(broker)
     }
 
     /// Topics and their queues.
@@ -190,14 +223,37 @@ impl<E: Env> Broker<E> {
         &self.catalog
     }
 
-    /// The shards, by number.
+    /// The shards owned here, in order of their numbers.
     pub fn shards(&mut self) -> &mut [Shard<E>] {
-        &mut self.shards
+        self.shards.own_mut()
+    }
+
+    /// The numbers of [`Broker::shards`] in the directory.
+    #[must_use]
+    pub fn shard_numbers(&self) -> &[u16] {
+        self.shards.numbers()
+    }
+
+    /// How many shards the directory has, here and elsewhere.
+    #[must_use]
+    pub fn shards_total(&self) -> u16 {
+        self.shards.total()
+    }
+
+    /// Changes that came into force since the last call, in order: the owners of the other shards
+    /// must bring them into force, too, with [`Broker::follow`]. Empty where all are owned here.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Brings a change into force that is durable in shard 0's log, which is somebody else's.
+    pub fn follow(&mut self, change: &Change, answers: &mut Answers) {
+        self.in_force(change, answers);
     }
 
     /// Above so many percent used of their device the shards let their oldest segments go.
     pub fn limit_disk(&mut self, used_percent_max: Option<u8>) {
-        for shard in &mut self.shards {
+        for shard in self.shards.own_mut() {
             shard.limit_disk(used_percent_max);
         }
     }
@@ -215,7 +271,7 @@ impl<E: Env> Broker<E> {
             Ok((topic, place)) => {
                 let ack = ack.unwrap_or(topic.ack);
                 let request = Produce { token, queue: place.id, ack, batch, gathered };
-                match self.shards.get_mut(usize::from(place.shard)) {
+                match self.shards.get_mut(place.shard) {
                     Some(shard) => return shard.produce(&request, &mut answers.effects),
                     None => ProduceError::UnknownQueue,
                 }
@@ -240,7 +296,7 @@ impl<E: Env> Broker<E> {
         let error = match self.catalog.queue(topic, queue) {
             Ok((_, place)) => {
                 fetch.queue = place.id;
-                match self.shards.get_mut(usize::from(place.shard)) {
+                match self.shards.get_mut(place.shard) {
                     Some(shard) => return shard.fetch(&fetch, gathered, &mut answers.effects),
                     None => FetchError::UnknownQueue,
                 }
@@ -258,7 +314,7 @@ impl<E: Env> Broker<E> {
     /// [`catalog::Missing`] when there is no such topic or queue.
     pub fn range(&self, topic: u32, queue: u16) -> Result<QueueRange, catalog::Missing> {
         let (_, place) = self.catalog.queue(topic, queue)?;
-        let shard = self.shards.get(usize::from(place.shard));
+        let shard = self.shards.get(place.shard);
         shard.and_then(|shard| shard.queue_range(place.id)).ok_or(catalog::Missing::Queue)
     }
 
@@ -268,7 +324,7 @@ impl<E: Env> Broker<E> {
         let error = match self.catalog.queue(topic, queue) {
             Ok((_, place)) => {
                 let seek = Seek { queue: place.id, ..seek };
-                match self.shards.get_mut(usize::from(place.shard)) {
+                match self.shards.get_mut(place.shard) {
                     Some(shard) => return shard.seek(&seek, &mut answers.effects),
                     None => FetchError::UnknownQueue,
                 }
@@ -312,13 +368,18 @@ impl<E: Env> Broker<E> {
         Ok(())
     }
 
-    /// Gives a topic its ids and its queues their shards, in turn.
+    /// Gives a topic its ids, and each queue to a shard that has fewest, in turn among equals: so
+    /// shards that were added to the directory fill up first.
     fn place(&mut self, new: &NewTopic<'_>) -> Topic {
         let (id, first) = self.catalog.reserve(u32::from(new.queues));
-        let shards = self.shards.len().max(1) as u32;
-        let queues = (0..u32::from(new.queues))
-            .map(|n| QueueRef { id: first + n, shard: ((first + n) % shards) as u16 })
-            .collect();
+        let mut loads = self.catalog.loads(self.shards.total());
+        for pending in self.pending.values() {
+            if let Change::Create(topic) = &pending.change {
+                loads.add(&topic.queues);
+            }
+        }
+        let ids = (0..u32::from(new.queues)).map(|n| first + n);
+        let queues = ids.map(|id| QueueRef { id, shard: loads.place(id) }).collect();
         let (name, retention) = (new.name.to_owned(), new.retention);
         Topic { id, name, ack: new.ack, deep: new.deep, retention, queues }
     }
@@ -368,7 +429,7 @@ impl<E: Env> Broker<E> {
             batch: &self.batch,
             gathered,
         };
-        match (built, self.shards.first_mut()) {
+        match (built, self.shards.get_mut(METADATA_SHARD)) {
             (Ok(_), Some(shard)) => shard.produce_metadata(&request, &mut answers.effects),
             (built, _) => {
                 let error = built.map_or_else(ProduceError::Batch, |_| ProduceError::UnknownQueue);
@@ -380,9 +441,10 @@ impl<E: Env> Broker<E> {
     /// Ends a turn on every shard.
     pub fn turn(&mut self, clock: TurnClock, answers: &mut Answers) -> TurnEnd {
         let mut end = TurnEnd::default();
-        for number in 0..self.shards.len() {
+        for at in 0..self.shards.own().len() {
+            let Some(number) = self.shards.numbers().get(at).copied() else { continue };
             self.checkpoint_if_due(number, clock.gathered);
-            let Some(shard) = self.shards.get_mut(number) else { continue };
+            let Some(shard) = self.shards.own_mut().get_mut(at) else { continue };
             let one = shard.turn(clock, &mut answers.effects);
             end.durable_in_flight |= one.durable_in_flight;
             end.wake_at = end.wake_at.into_iter().chain(one.wake_at).min();
@@ -394,15 +456,16 @@ impl<E: Env> Broker<E> {
     }
 
     /// Begins a shard's checkpoint when it wants one; the first shard's has the topics in it.
-    fn checkpoint_if_due(&mut self, number: usize, now: Nanos) {
+    fn checkpoint_if_due(&mut self, number: u16, now: Nanos) {
+        let is_first = number == METADATA_SHARD;
         // A change that is in the log and not in force yet would be missing among the topics.
-        let waits = number == 0 && !self.pending.is_empty();
+        let waits = is_first && !self.pending.is_empty();
         let Some(shard) = self.shards.get_mut(number).filter(|shard| shard.wants_checkpoint())
         else {
             return;
         };
         if !waits {
-            let topics = if number == 0 { self.catalog.changes() } else { Vec::new() };
+            let topics = if is_first { self.catalog.changes() } else { Vec::new() };
             shard.checkpoint(&topics, self.catalog.next_ids(), now);
         }
     }
@@ -428,6 +491,9 @@ impl<E: Env> Broker<E> {
         };
         if result.is_ok() {
             self.in_force(&change, answers);
+            if self.shards.has_others() {
+                self.changes.push(change.clone());
+            }
         }
         let stored = result.map_err(TopicError::Store);
         answers.topics.push(match change {
@@ -452,7 +518,7 @@ impl<E: Env> Broker<E> {
         let Some(topic) = self.catalog.topic(topic).cloned() else { return };
         self.keep(&Topic { retention: Retention::default(), ..topic.clone() });
         for queue in topic.queues {
-            if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
+            if let Some(shard) = self.shards.get_mut(queue.shard) {
                 shard.drop_queue(queue.id, &mut answers.effects);
             }
         }
@@ -460,7 +526,7 @@ impl<E: Env> Broker<E> {
 
     fn add_queues(&mut self, topic: &Topic) {
         for queue in &topic.queues {
-            if let Some(shard) = self.shards.get_mut(usize::from(queue.shard)) {
+            if let Some(shard) = self.shards.get_mut(queue.shard) {
                 shard.add_queue(queue.id, topic.ack.visibility(), topic.deep);
             }
         }
@@ -470,7 +536,7 @@ impl<E: Env> Broker<E> {
     /// Takes no new requests; everything is made durable.
     pub fn stop(&mut self, answers: &mut Answers) {
         if !std::mem::replace(&mut self.stopping, true) {
-            for shard in &mut self.shards {
+            for shard in self.shards.own_mut() {
                 shard.stop(&mut answers.effects);
             }
         }
@@ -479,26 +545,26 @@ impl<E: Env> Broker<E> {
     /// Largest batch every shard takes, in bytes.
     #[must_use]
     pub fn batch_bytes_max(&self) -> u32 {
-        self.shards.iter().map(Shard::batch_bytes_max).min().unwrap_or(BATCH_BYTES_MAX)
+        self.shards.own().iter().map(Shard::batch_bytes_max).min().unwrap_or(BATCH_BYTES_MAX)
     }
 
     /// Whether so much waits to be written that no more should be taken in until some of it is.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.shards.iter().any(Shard::is_congested)
+        self.shards.own().iter().any(Shard::is_congested)
     }
 
     /// Whether, after [`Broker::stop`], nothing is left to do.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.shards.iter().all(Shard::is_quiet)
+        self.shards.own().iter().all(Shard::is_quiet)
     }
 
     /// The first shard that takes no writes any more, and from where on its log is unknown.
     #[must_use]
-    pub fn poison(&self) -> Option<(usize, LogPos)> {
-        let mut poisons = self.shards.iter().enumerate();
-        poisons.find_map(|(number, shard)| shard.poison().map(|(at, _)| (number, at)))
+    pub fn poison(&self) -> Option<(u16, LogPos)> {
+        let mut poisons = self.shards.numbers().iter().zip(self.shards.own());
+        poisons.find_map(|(number, shard)| shard.poison().map(|(at, _)| (*number, at)))
     }
 }
 

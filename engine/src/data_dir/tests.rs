@@ -18,6 +18,20 @@ fn formatted_once_and_locked() {
 }
 
 #[test]
+fn a_directory_grows_but_never_shrinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = DataDir::open(dir.path(), &OPTIONS).unwrap();
+    opened.grow(5).unwrap();
+    for wrong in [4, SHARDS_MAX + 1] {
+        assert!(matches!(opened.grow(wrong), Err(DirError::Option { .. })));
+    }
+    let node = opened.node;
+    drop(opened);
+    let again = DataDir::open(dir.path(), &OPTIONS).unwrap();
+    assert_eq!((again.node, again.shards, again.segment_bytes), (node, 5, 4 << 20));
+}
+
+#[test]
 fn a_claimed_directory_stays_as_it_is_and_is_nobody_elses() {
     let dir = tempfile::tempdir().unwrap();
     drop(claim(dir.path()).unwrap());

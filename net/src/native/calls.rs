@@ -3,13 +3,13 @@
 use engine::io::Nanos;
 use engine::shard::Token;
 
-use crate::server::ConnId;
+use super::caller::Caller;
 use crate::wire::RequestHeader;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
-    pub(super) conn: ConnId,
+    pub(super) caller: Caller,
     pub(super) header: RequestHeader,
 }
 
@@ -74,13 +74,15 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::ConnId;
+
+    const CALLER: Caller = Caller::Guest(ConnId { slot: 3, generation: 1 });
 
     #[test]
     fn a_call_is_taken_once_and_its_slot_used_again() {
         let mut calls = Calls::default();
-        let conn = ConnId { slot: 3, generation: 1 };
         let call = |correlation| Call {
-            conn,
+            caller: CALLER,
             header: RequestHeader { correlation, ..RequestHeader::default() },
         };
         let (a, b) = (calls.insert(call(1)), calls.insert(call(2)));
@@ -96,12 +98,11 @@ mod tests {
     #[test]
     fn a_call_is_new_in_its_own_turn_only() {
         let mut calls = Calls::default();
-        let conn = ConnId { slot: 3, generation: 1 };
         calls.begin_turn(Nanos(10));
-        let a = calls.insert(Call { conn, header: RequestHeader::default() });
+        let a = calls.insert(Call { caller: CALLER, header: RequestHeader::default() });
         assert!(calls.is_new(a));
         calls.begin_turn(Nanos(20));
-        let b = calls.insert(Call { conn, header: RequestHeader::default() });
+        let b = calls.insert(Call { caller: CALLER, header: RequestHeader::default() });
         assert!(!calls.is_new(a) && calls.is_new(b));
         calls.take(b);
         for nobody in [b, Token(77), Token(u64::MAX)] {

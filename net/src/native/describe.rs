@@ -9,22 +9,22 @@ use engine::stage;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
 
+use super::Desk;
+use super::caller::{Caller, Out};
 use super::refusal::Refusal;
-use super::{Native, refuse};
-use crate::server::{ConnId, Outbox};
 use crate::wire::{
     AckLevel, Counter, ErrorCode, HistogramPart, ListKind, ListOffsets, Names, OffsetReply,
     Operation, QueueDescription, Reply, Request, RequestHeader, SHARD_ANY, StatsReply, Timings,
     TopicDescription, TopicMetadata, TopicSummary, encode_reply,
 };
 
-impl<E: Env> Native<E> {
+impl<E: Env> Desk<E> {
     pub(super) fn describe(
         &mut self,
-        conn: ConnId,
+        caller: Caller,
         header: RequestHeader,
         question: &Request<'_>,
-        out: &mut Outbox,
+        out: &mut Out<'_>,
     ) {
         let header = header.reply(Timings::default());
         let answer = match question {
@@ -33,19 +33,17 @@ impl<E: Env> Native<E> {
             Request::TopicList => Ok(Reply::TopicList(self.list())),
             Request::TopicDescribe(name) => self.topic(name),
             Request::ListOffsets(list) => self.list_offsets(list).map(Reply::ListOffsets),
-            Request::Stats { per_shard } => Ok(Reply::Stats(self.stats(*per_shard))),
+            Request::Stats { per_shard } => {
+                Ok(Reply::Stats(self.stats(*per_shard, out.post.forwarded())))
+            }
             Request::OffsetFetch(fetch) => Ok(Reply::OffsetFetch(self.committed(fetch))),
             Request::GroupList => Ok(Reply::GroupList(self.groups())),
             Request::InitProducerId => self.new_producer().map(Reply::InitProducerId),
             _ => Err(Refusal::new(ErrorCode::Internal, "not a question")),
         };
         match answer {
-            Ok(reply) => {
-                if let Some(bytes) = out.bytes(conn) {
-                    encode_reply(bytes, &header, &reply);
-                }
-            }
-            Err(refusal) => refuse(conn, question.operation().as_u8(), &header, &refusal, out),
+            Ok(reply) => out.reply(caller, |bytes| encode_reply(bytes, &header, &reply)),
+            Err(refusal) => out.refuse(caller, question.operation().as_u8(), &header, &refusal),
         }
     }
 
@@ -105,10 +103,11 @@ impl<E: Env> Native<E> {
         })
     }
 
-    fn stats(&mut self, per_shard: bool) -> StatsReply<'static> {
+    fn stats(&mut self, per_shard: bool, forwarded: u64) -> StatsReply<'static> {
         let mut stats = StatsReply::default();
         let mut merged: Vec<(u8, u8, Histogram<u64>)> = Vec::new();
-        for (shard, number) in self.broker.shards().iter_mut().zip(0_u16..) {
+        let numbers = self.broker.shard_numbers().to_vec();
+        for (shard, number) in self.broker.shards().iter_mut().zip(numbers) {
             for (operation, stage, histogram) in shard.histograms().all() {
                 let key = (op_code(operation), stage as u8);
                 let known = merged.iter_mut().find(|(op, stage, _)| (*op, *stage) == key);
@@ -130,6 +129,7 @@ impl<E: Env> Native<E> {
         let node = [
             ("sent_by_reference_bytes", self.sending.by_reference_bytes),
             ("sent_copied_bytes", self.sending.copied_bytes),
+            ("forwarded_requests", forwarded),
             ("topics", self.broker.catalog().topics().count() as u64),
         ];
         for (name, value) in node {

@@ -4,23 +4,23 @@ use engine::broker::groups::{CommitAnswer, GroupOffset, TopicOffset};
 use engine::io::Env;
 use engine::level::AckLevel;
 
-use super::Native;
+use super::Desk;
+use super::caller::{Caller, Out};
 use super::calls::Call;
 use super::refusal::Refusal;
-use crate::server::{ConnId, Outbox};
 use crate::wire::{
     CommittedReply, ErrorCode, GroupSummary, NewOffset, OffsetCommit, OffsetFetch, ProducerId,
     Reply, RequestHeader, Timings, encode_reply,
 };
 
-impl<E: Env> Native<E> {
+impl<E: Env> Desk<E> {
     pub(super) fn commit_offsets(
         &mut self,
-        conn: ConnId,
+        caller: Caller,
         header: RequestHeader,
         commit: &OffsetCommit<'_>,
     ) {
-        let token = self.calls.insert(Call { conn, header });
+        let token = self.calls.insert(Call { caller, header });
         let offsets: Vec<_> = commit.offsets.iter().map(topic_offset).collect();
         let ack = commit.ack.unwrap_or(AckLevel::Durable);
         let asked = (token, self.gathered);
@@ -28,15 +28,14 @@ impl<E: Env> Native<E> {
     }
 
     /// Replies to every commit that is answered.
-    pub(super) fn reply_commits(&mut self, out: &mut Outbox) {
+    pub(super) fn reply_commits(&mut self, out: &mut Out<'_>) {
         for CommitAnswer { token, results } in self.answers.commits.drain(..) {
-            let Some(Call { conn, header }) = self.calls.take(token) else { continue };
+            let Some(Call { caller, header }) = self.calls.take(token) else { continue };
             let code = |error| Refusal::from(&error).code;
             let results = results.into_iter().map(|result| result.err().map(code)).collect();
-            if let Some(bytes) = out.bytes(conn) {
-                let header = header.reply(Timings::default());
-                encode_reply(bytes, &header, &Reply::OffsetCommit(results));
-            }
+            let header = header.reply(Timings::default());
+            let reply = Reply::OffsetCommit(results);
+            out.reply(caller, |bytes| encode_reply(bytes, &header, &reply));
         }
     }
 

@@ -2,34 +2,44 @@
 //!
 //! Reads top-down: [`Native::on_frame`](Service::on_frame) -> `dispatch` -> the broker ->
 //! [`Native::on_turn`](Service::on_turn) -> `reply`. Questions that need no device are answered in
-//! `describe`; consumer groups have `groups`.
+//! `describe`; consumer groups have `groups`. With several reactors: `route` (who answers), `post`
+//! (between them), `gather` and `merge` (questions that all answer).
 //!
 //! Invariants: a request gets one reply (none if one-way); a connection must say Hello first; a
 //! malformed frame gets an error and a close.
 //! Absent: other doors, sockets, what a request means.
 
+mod caller;
 mod calls;
 mod describe;
+mod gather;
 mod groups;
+mod merge;
+mod post;
 mod refusal;
 mod reply;
+mod route;
 #[cfg(test)]
 mod stage_tests;
 
+use std::collections::VecDeque;
+
 use engine::broker::change_format::Alteration;
-use engine::broker::{Answers, Broker, NewTopic};
+use engine::broker::{Answers, Broker, NewTopic, TopicAnswer};
 use engine::io::{Env, Nanos};
 use engine::level::AckLevel;
 use engine::limits::WAIT_MS_MAX;
 use engine::shard::{Fetch, Seek, Token};
 
-use crate::server::{ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
+use crate::server::{ACCEPTOR, ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
 use crate::wire::limits::FRAME_BYTES_MAX;
 use crate::wire::{
-    self, ErrorCode, ListKind, Reply, ReplyHeader, Request, RequestHeader, Timings, decode_request,
-    encode_reply, frame_length, peek_request,
+    self, ErrorCode, Hello, HelloReply, ListKind, Reply, ReplyHeader, Request, RequestHeader,
+    Timings, decode_request, encode_reply, frame_length, peek_request,
 };
+use caller::{Caller, Out};
 use calls::{Call, Calls};
+pub use post::Post;
 use refusal::Refusal;
 
 /// What the node says of itself in a Hello.
@@ -46,11 +56,20 @@ pub struct Identity {
 struct Guest {
     generation: u32,
     greeted: bool,
+    /// What its requests to other reactors cost that are not answered.
+    asked_cost: u32,
 }
 
 /// The native protocol in front of one reactor's broker.
 #[derive(Debug)]
 pub struct Native<E: Env> {
+    desk: Desk<E>,
+    post: Post,
+}
+
+/// All of it but the ways out.
+#[derive(Debug)]
+struct Desk<E: Env> {
     broker: Broker<E>,
     identity: Identity,
     calls: Calls,
@@ -59,6 +78,15 @@ pub struct Native<E: Env> {
     gathered: Nanos,
     /// When this turn's answers were found, and how many of each operation there are.
     sending: reply::Sending,
+    /// Questions that several reactors answer.
+    gathers: gather::Gathers,
+    /// Requests of other reactors that are not looked at yet.
+    bundles: VecDeque<post::Bundle>,
+    /// Answers to topic requests that wait until so many changes are known everywhere.
+    topics: VecDeque<(u64, TopicAnswer)>,
+    /// The reactor that the next connection without a wish goes to.
+    next_any: usize,
+    draining: bool,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
 }
@@ -66,8 +94,13 @@ pub struct Native<E: Env> {
 impl<E: Env> Native<E> {
     /// A door to `broker`; `guard` is kept for as long as the door lives.
     #[must_use]
-    pub fn new(broker: Broker<E>, identity: Identity, guard: Box<dyn std::any::Any>) -> Self {
-        Self {
+    pub fn new(
+        broker: Broker<E>,
+        identity: Identity,
+        post: Post,
+        guard: Box<dyn std::any::Any>,
+    ) -> Self {
+        let desk = Desk {
             broker,
             identity,
             calls: Calls::default(),
@@ -75,46 +108,53 @@ impl<E: Env> Native<E> {
             guests: Vec::new(),
             gathered: Nanos(0),
             sending: reply::Sending::default(),
+            gathers: gather::Gathers::default(),
+            bundles: VecDeque::new(),
+            topics: VecDeque::new(),
+            next_any: 0,
+            draining: false,
             _guard: guard,
-        }
+        };
+        Self { desk, post }
     }
+}
 
+impl<E: Env> Desk<E> {
     /// Has this connection said Hello?
     fn guest(&mut self, conn: ConnId) -> Option<&mut Guest> {
         let guest = self.guests.get_mut(conn.slot as usize)?;
         (guest.generation == conn.generation).then_some(guest)
     }
 
+    /// Answers a request for what is owned here.
     fn dispatch(
         &mut self,
-        conn: ConnId,
+        caller: Caller,
         header: RequestHeader,
         request: &Request<'_>,
-        out: &mut Outbox,
-    ) -> Flow {
+        out: &mut Out<'_>,
+    ) {
         match request {
-            Request::Produce(produce) => self.produce(conn, header, produce),
-            Request::Fetch(fetch) => self.fetch(conn, header, fetch),
-            Request::TopicCreate(create) => self.create_topic(conn, header, create),
+            Request::Produce(produce) => self.produce(caller, header, produce),
+            Request::Fetch(fetch) => self.fetch(caller, header, fetch),
+            Request::TopicCreate(create) => self.create_topic(caller, header, create),
             Request::TopicDelete(name) => {
-                let token = self.calls.insert(Call { conn, header });
+                let token = self.calls.insert(Call { caller, header });
                 self.broker.delete_topic(name, token, self.gathered, &mut self.answers);
             }
-            Request::TopicAlter(alter) => self.alter_topic(conn, header, alter),
-            Request::OffsetCommit(commit) => self.commit_offsets(conn, header, commit),
+            Request::TopicAlter(alter) => self.alter_topic(caller, header, alter),
+            Request::OffsetCommit(commit) => self.commit_offsets(caller, header, commit),
             Request::ListOffsets(list) if list.kind == ListKind::ByTimestamp => {
-                let token = self.calls.insert(Call { conn, header });
+                let token = self.calls.insert(Call { caller, header });
                 let timestamp_ms = u64::try_from(list.timestamp_ms).unwrap_or(0);
                 let seek = Seek { token, queue: 0, timestamp_ms };
                 self.broker.seek((list.topic, list.queue), seek, &mut self.answers);
             }
-            Request::Hello(hello) => return self.hello(conn, header, hello, out),
-            question => self.describe(conn, header, question, out),
+            question => self.describe(caller, header, question, out),
         }
-        Flow::Keep
     }
 
-    fn produce(&mut self, conn: ConnId, header: RequestHeader, produce: &wire::Produce<'_>) {
+    fn produce(&mut self, caller: Caller, header: RequestHeader, produce: &wire::Produce<'_>) {
         // A one-way produce is acknowledged to nobody, whatever level it names; it still goes as
         // far as its topic's consumers wait for. All others are, also where the topic says `none`.
         let topic = || self.broker.catalog().topic(produce.topic).map(|topic| topic.ack);
@@ -126,15 +166,15 @@ impl<E: Env> Native<E> {
         let token = if header.one_way {
             Token(u64::from(u32::MAX))
         } else {
-            self.calls.insert(Call { conn, header })
+            self.calls.insert(Call { caller, header })
         };
         let place = (produce.topic, produce.queue);
         let asked = (token, self.gathered);
         self.broker.produce(place, ack, produce.batch, asked, &mut self.answers);
     }
 
-    fn fetch(&mut self, conn: ConnId, header: RequestHeader, fetch: &wire::Fetch) {
-        let token = self.calls.insert(Call { conn, header });
+    fn fetch(&mut self, caller: Caller, header: RequestHeader, fetch: &wire::Fetch) {
+        let token = self.calls.insert(Call { caller, header });
         let request = Fetch {
             token,
             queue: 0,
@@ -150,11 +190,11 @@ impl<E: Env> Native<E> {
 
     fn create_topic(
         &mut self,
-        conn: ConnId,
+        caller: Caller,
         header: RequestHeader,
         create: &wire::TopicCreate<'_>,
     ) {
-        let token = self.calls.insert(Call { conn, header });
+        let token = self.calls.insert(Call { caller, header });
         let topic = NewTopic {
             name: create.name,
             queues: create.queues,
@@ -165,8 +205,8 @@ impl<E: Env> Native<E> {
         self.broker.create_topic(&topic, token, self.gathered, &mut self.answers);
     }
 
-    fn alter_topic(&mut self, conn: ConnId, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
-        let token = self.calls.insert(Call { conn, header });
+    fn alter_topic(&mut self, caller: Caller, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
+        let token = self.calls.insert(Call { caller, header });
         let wire::TopicAlter { name, ack, age_ms, bytes } = *alter;
         let alteration = Alteration { id: 0, ack, age_ms, bytes };
         let asked = (token, self.gathered);
@@ -177,9 +217,10 @@ impl<E: Env> Native<E> {
         &mut self,
         conn: ConnId,
         header: RequestHeader,
-        hello: &wire::Hello<'_>,
-        out: &mut Outbox,
+        hello: &Hello<'_>,
+        out: &mut Out<'_>,
     ) -> Flow {
+        let caller = Caller::Guest(conn);
         let reply_header = header.reply(Timings::default());
         let Some(version) = wire::negotiate(hello.version_min, hello.version_max) else {
             let message = format!(
@@ -189,15 +230,20 @@ impl<E: Env> Native<E> {
                 hello.version_max
             );
             let refusal = Refusal::new(ErrorCode::UnsupportedVersion, message);
-            refuse(conn, wire::Operation::Hello.as_u8(), &reply_header, &refusal, out);
+            out.refuse(caller, wire::Operation::Hello.as_u8(), &reply_header, &refusal);
             return Flow::Close;
         };
+        let shards = self.broker.shards_total();
+        if let Some(to) = self.home_of(conn, hello.shard_wish, out.post) {
+            return Flow::HandOver(to);
+        }
         if let Some(guest) = self.guest(conn) {
             guest.greeted = true;
         }
-        let shards = self.broker.shards().len() as u16;
-        let shard = if hello.shard_wish < shards { hello.shard_wish } else { 0 };
-        let reply = wire::HelloReply {
+        let own = self.broker.shard_numbers();
+        let wished = own.contains(&hello.shard_wish).then_some(hello.shard_wish);
+        let shard = wished.or(own.first().copied()).unwrap_or(0);
+        let reply = HelloReply {
             version,
             shard,
             shards,
@@ -207,24 +253,67 @@ impl<E: Env> Native<E> {
             node_id: self.identity.node,
             node: &self.identity.name,
         };
-        if let Some(bytes) = out.bytes(conn) {
-            encode_reply(bytes, &reply_header, &Reply::Hello(reply));
+        out.reply(caller, |bytes| encode_reply(bytes, &reply_header, &Reply::Hello(reply)));
+        Flow::Keep
+    }
+
+    /// The reactor a new connection belongs to, if it is another one: the one of the shard it
+    /// wishes for, or, without a wish, each in turn. Only the reactor that accepts decides.
+    fn home_of(&mut self, conn: ConnId, wish: u16, post: &Post) -> Option<usize> {
+        let is_new = self.guest(conn).is_some_and(|guest| !guest.greeted);
+        if !is_new || post.is_alone() || post.me() != ACCEPTOR {
+            return None;
+        }
+        let home = if wish < self.broker.shards_total() {
+            post.owner(wish)
+        } else {
+            self.next_any = (self.next_any + 1) % post.reactors();
+            self.next_any
+        };
+        (home != post.me()).then_some(home)
+    }
+
+    fn on_frame(&mut self, conn: ConnId, frame: &[u8], out: &mut Out<'_>) -> Flow {
+        let caller = Caller::Guest(conn);
+        let (header, request) = match decode_request(frame) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let (op, correlation) = peek_request(frame).unwrap_or((0, 0));
+                let header = ReplyHeader { correlation, ..ReplyHeader::default() };
+                out.refuse(caller, op, &header, &Refusal::from(&error));
+                // What is only unknown here leaves the stream intact.
+                return if error.closes() { Flow::Close } else { Flow::Keep };
+            }
+        };
+        if let Request::Hello(hello) = request {
+            return self.hello(conn, header, &hello, out);
+        }
+        if !self.guest(conn).is_some_and(|guest| guest.greeted) {
+            let refusal = Refusal::new(ErrorCode::HelloRequired, "the first frame must be a Hello");
+            let op = request.operation().as_u8();
+            out.refuse(caller, op, &header.reply(Timings::default()), &refusal);
+            return Flow::Close;
+        }
+        if !self.pass_on(conn, header, (&request, frame), out) {
+            self.dispatch(caller, header, &request, out);
         }
         Flow::Keep
     }
-}
 
-/// Queues an error reply.
-fn refuse(conn: ConnId, op: u8, header: &ReplyHeader, refusal: &Refusal, out: &mut Outbox) {
-    let error = wire::ErrorReply {
-        code: refusal.code,
-        retry_after_ms: refusal.retry_after_ms,
-        range_start: refusal.range.0,
-        range_end: refusal.range.1,
-        message: &refusal.message,
-    };
-    if let Some(bytes) = out.bytes(conn) {
-        wire::encode_error(bytes, op, header, &error);
+    fn on_turn(&mut self, clock: TurnClock, out: &mut Out<'_>) -> Turn {
+        self.open_post(out);
+        let TurnClock { gathered, received } = clock;
+        let clock = engine::shard::turn::TurnClock { gathered, received };
+        let end = self.broker.turn(clock, &mut self.answers);
+        self.sending.received = received;
+        self.reply_all(gathered, out);
+        self.take_own_parts(out);
+        if self.draining && !out.post.is_waiting() && self.gathers.is_empty() {
+            out.post.finish();
+        }
+        let retry = out.post.send(received, out.outbox.unsent_total() > route::UNSENT_BYTES_MAX);
+        let wake_at = end.wake_at.into_iter().chain(retry).min();
+        Turn { more_work: false, durable_in_flight: end.durable_in_flight, wake_at }
     }
 }
 
@@ -247,65 +336,52 @@ impl<E: Env> Service for Native<E> {
     }
 
     fn on_gathered(&mut self, now: Nanos) {
-        self.gathered = now;
-        self.calls.begin_turn(now);
+        self.desk.gathered = now;
+        self.desk.calls.begin_turn(now);
     }
 
     fn on_open(&mut self, conn: ConnId) {
+        let guests = &mut self.desk.guests;
         let slot = conn.slot as usize;
-        if slot >= self.guests.len() {
-            self.guests.resize(slot + 1, Guest::default());
+        if slot >= guests.len() {
+            guests.resize(slot + 1, Guest::default());
         }
-        if let Some(guest) = self.guests.get_mut(slot) {
-            *guest = Guest { generation: conn.generation, greeted: false };
+        if let Some(guest) = guests.get_mut(slot) {
+            *guest = Guest { generation: conn.generation, ..Guest::default() };
         }
     }
 
     fn on_frame(&mut self, conn: ConnId, frame: &[u8], out: &mut Outbox) -> Flow {
-        let (header, request) = match decode_request(frame) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let (op, correlation) = peek_request(frame).unwrap_or((0, 0));
-                let header = ReplyHeader { correlation, ..ReplyHeader::default() };
-                refuse(conn, op, &header, &Refusal::from(&error), out);
-                // What is only unknown here leaves the stream intact.
-                return if error.closes() { Flow::Close } else { Flow::Keep };
-            }
-        };
-        let greeted = self.guest(conn).is_some_and(|guest| guest.greeted);
-        if !greeted && !matches!(request, Request::Hello(_)) {
-            let refusal = Refusal::new(ErrorCode::HelloRequired, "the first frame must be a Hello");
-            let op = request.operation().as_u8();
-            refuse(conn, op, &header.reply(Timings::default()), &refusal, out);
-            return Flow::Close;
-        }
-        self.dispatch(conn, header, &request, out)
+        self.desk.on_frame(conn, frame, &mut Out { outbox: out, post: &mut self.post })
     }
 
     fn on_close(&mut self, _conn: ConnId) {}
 
     fn on_turn(&mut self, clock: TurnClock, out: &mut Outbox) -> Turn {
-        let TurnClock { gathered, received } = clock;
-        let clock = engine::shard::turn::TurnClock { gathered, received };
-        let end = self.broker.turn(clock, &mut self.answers);
-        self.sending.received = received;
-        self.reply_all(gathered, out);
-        Turn { more_work: false, durable_in_flight: end.durable_in_flight, wake_at: end.wake_at }
+        self.desk.on_turn(clock, &mut Out { outbox: out, post: &mut self.post })
     }
 
     fn after_send(&mut self, sent: Nanos) {
-        self.record_sent(sent);
+        self.desk.record_sent(sent);
+    }
+
+    fn may_read(&self, conn: ConnId) -> bool {
+        let guest = self.desk.guests.get(conn.slot as usize);
+        guest.is_none_or(|guest| guest.asked_cost < route::GUEST_COST_MAX)
     }
 
     fn is_congested(&self) -> bool {
-        self.broker.is_congested()
+        self.desk.broker.is_congested()
     }
 
     fn drain(&mut self) {
-        self.broker.stop(&mut self.answers);
+        self.desk.draining = true;
+        self.desk.broker.stop(&mut self.desk.answers);
     }
 
     fn is_drained(&self) -> bool {
-        self.broker.is_quiet() && self.calls.is_empty()
+        let desk = &self.desk;
+        let is_quiet = desk.broker.is_quiet() && desk.calls.is_empty();
+        is_quiet && desk.bundles.is_empty() && self.post.is_finished()
     }
 }

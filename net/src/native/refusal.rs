@@ -8,7 +8,7 @@ use engine::shard::offsets::OffsetError;
 use engine::shard::sequences::SequenceError;
 use engine::shard::{FetchError, ProduceError};
 
-use crate::wire::{DecodeError, ErrorCode};
+use crate::wire::{DecodeError, ErrorCode, ErrorReply};
 
 /// How long a client should wait before it tries a busy shard again.
 const RETRY_AFTER_MS: u32 = 5;
@@ -29,6 +29,26 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(code: ErrorCode, message: impl ToString) -> Self {
         Self { code, retry_after_ms: 0, range: (0, 0), message: message.to_string() }
+    }
+
+    pub(super) fn busy(message: impl ToString) -> Self {
+        Self::retry(ErrorCode::Busy, RETRY_AFTER_MS, message)
+    }
+
+    /// Another reactor answered with what cannot be read.
+    pub(super) fn lost_part() -> Self {
+        Self::new(ErrorCode::Internal, "a part of the answer was lost within the node")
+    }
+
+    /// As it travels.
+    pub(super) fn reply(&self) -> ErrorReply<'_> {
+        ErrorReply {
+            code: self.code,
+            retry_after_ms: self.retry_after_ms,
+            range_start: self.range.0,
+            range_end: self.range.1,
+            message: &self.message,
+        }
     }
 
     fn retry(code: ErrorCode, retry_after_ms: u32, message: impl ToString) -> Self {
@@ -139,5 +159,16 @@ impl From<Missing> for Refusal {
 impl From<&DecodeError> for Refusal {
     fn from(error: &DecodeError) -> Self {
         Self::new(error.code(), error)
+    }
+}
+
+impl From<&ErrorReply<'_>> for Refusal {
+    fn from(error: &ErrorReply<'_>) -> Self {
+        Self {
+            code: error.code,
+            retry_after_ms: error.retry_after_ms,
+            range: (error.range_start, error.range_end),
+            message: error.message.to_owned(),
+        }
     }
 }

@@ -6,10 +6,10 @@ use engine::limits::ZERO_COPY_BYTES_MIN;
 use engine::shard::{Effect, FetchError, Fetched, ProduceError, Sought, Token};
 use engine::stage::{self, Stage};
 
+use super::Desk;
+use super::caller::{Caller, Out};
 use super::calls::Call;
 use super::refusal::Refusal;
-use super::{Native, refuse};
-use crate::server::Outbox;
 use crate::wire::{
     OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
 };
@@ -41,12 +41,13 @@ impl Sending {
     }
 }
 
-impl<E: Env> Native<E> {
+impl<E: Env> Desk<E> {
     /// Turns every answer of the turn into a reply.
-    pub(super) fn reply_all(&mut self, ready: Nanos, out: &mut Outbox) {
+    pub(super) fn reply_all(&mut self, ready: Nanos, out: &mut Out<'_>) {
         self.sending.ready = ready;
         self.reply_commits(out);
-        if self.answers.effects.is_empty() && self.answers.topics.is_empty() {
+        self.reply_topics(out);
+        if self.answers.effects.is_empty() {
             return;
         }
         // One clock read for all of them; what follows is the encoding itself.
@@ -64,11 +65,21 @@ impl<E: Env> Native<E> {
             }
         }
         self.answers.effects = effects;
-        let mut topics = std::mem::take(&mut self.answers.topics);
-        for answer in topics.drain(..) {
+    }
+
+    /// Topics have changed: all reactors learn it, and when they can serve what is new, whoever
+    /// asked for it is answered.
+    fn reply_topics(&mut self, out: &mut Out<'_>) {
+        for change in self.broker.take_changes() {
+            out.post.announce(change);
+        }
+        // Those of this turn wait for all changes of this turn; failures wait for earlier ones.
+        let version = out.post.version();
+        self.topics.extend(self.answers.topics.drain(..).map(|answer| (version, answer)));
+        let known = out.post.known_everywhere();
+        while let Some((_, answer)) = self.topics.pop_front_if(|(version, _)| *version <= known) {
             self.reply_topic(answer, out);
         }
-        self.answers.topics = topics;
     }
 
     fn reply_produce(
@@ -77,20 +88,18 @@ impl<E: Env> Native<E> {
         result: Result<u64, ProduceError>,
         timings: stage::Timings,
         now: Nanos,
-        out: &mut Outbox,
+        out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.calls.take(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
             Ok(base_offset) => {
                 self.sending.produced[usize::from(is_new)] += 1;
-                if let Some(bytes) = out.bytes(conn) {
-                    encode_produce_reply(bytes, &header, base_offset);
-                }
+                out.reply(caller, |bytes| encode_produce_reply(bytes, &header, base_offset));
             }
             Err(error) => {
-                refuse(conn, Operation::Produce.as_u8(), &header, &Refusal::from(&error), out);
+                out.refuse(caller, Operation::Produce.as_u8(), &header, &Refusal::from(&error));
             }
         }
     }
@@ -101,54 +110,65 @@ impl<E: Env> Native<E> {
         result: Result<Fetched, FetchError>,
         timings: stage::Timings,
         now: Nanos,
-        out: &mut Outbox,
+        out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.calls.take(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
+        let op = Operation::Fetch.as_u8();
         let fetched = match result {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                let refusal = Refusal::from(&error);
-                return refuse(conn, Operation::Fetch.as_u8(), &header, &refusal, out);
+            Ok(_) if out.post.is_replying_much(&caller) => {
+                let refusal = Refusal::busy("too many entries are on their way to that reactor");
+                return out.refuse(caller, op, &header, &refusal);
             }
+            Ok(fetched) => fetched,
+            Err(error) => return out.refuse(caller, op, &header, &Refusal::from(&error)),
         };
-        let Some(bytes) = out.bytes(conn) else { return };
-        let (start, visible) = (fetched.start_offset, fetched.visible_offset);
-        encode_fetch_header(bytes, &header, start, visible, fetched.extents.bytes);
         self.sending.fetched[usize::from(is_new)] += u32::from(fetched.extents.bytes > 0);
-        for extent in fetched.extents.slices {
+        let (start, visible) = (fetched.start_offset, fetched.visible_offset);
+        let extents = fetched.extents;
+        let head = |bytes: &mut Vec<u8>| {
+            encode_fetch_header(bytes, &header, start, visible, extents.bytes);
+        };
+        let Caller::Guest(conn) = caller else {
+            self.sending.copied_bytes += u64::from(extents.bytes);
+            return out.reply(caller, |bytes| {
+                head(bytes);
+                extents.slices.iter().for_each(|extent| bytes.extend_from_slice(extent));
+            });
+        };
+        let Some(bytes) = out.outbox.bytes(conn) else { return };
+        head(bytes);
+        for extent in extents.slices {
             if extent.len() >= ZERO_COPY_BYTES_MIN {
                 self.sending.by_reference_bytes += extent.len() as u64;
-                out.slice(conn, extent);
-            } else if let Some(bytes) = out.bytes(conn) {
+                out.outbox.slice(conn, extent);
+            } else if let Some(bytes) = out.outbox.bytes(conn) {
                 self.sending.copied_bytes += extent.len() as u64;
                 bytes.extend_from_slice(&extent);
             }
         }
     }
 
-    fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Outbox) {
-        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+    fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Out<'_>) {
+        let Some(Call { caller, header }) = self.calls.take(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(Sought { batch, visible_offset }) => {
                 let (offset, stored_ms) = batch.unwrap_or((visible_offset, u64::MAX));
                 let found = i64::try_from(stored_ms).unwrap_or(i64::MAX);
                 let timestamp_ms = if batch.is_some() { found } else { -1 };
-                if let Some(bytes) = out.bytes(conn) {
-                    let reply = Reply::ListOffsets(OffsetReply { offset, timestamp_ms });
-                    encode_reply(bytes, &header, &reply);
-                }
+                let reply = Reply::ListOffsets(OffsetReply { offset, timestamp_ms });
+                out.reply(caller, |bytes| encode_reply(bytes, &header, &reply));
             }
             Err(error) => {
-                let refusal = Refusal::from(&error);
-                refuse(conn, Operation::ListOffsets.as_u8(), &header, &refusal, out);
+                let op = Operation::ListOffsets.as_u8();
+                out.refuse(caller, op, &header, &Refusal::from(&error));
             }
         }
     }
 
-    fn reply_topic(&mut self, answer: TopicAnswer, out: &mut Outbox) {
+    fn reply_topic(&mut self, answer: TopicAnswer, out: &mut Out<'_>) {
         let (token, op, result): (_, _, Result<Reply<'_>, TopicError>) = match answer {
             TopicAnswer::Created { token, result } => {
                 (token, Operation::TopicCreate, result.map(Reply::TopicCreate))
@@ -160,15 +180,11 @@ impl<E: Env> Native<E> {
                 (token, Operation::TopicAlter, result.map(|()| Reply::TopicAlter))
             }
         };
-        let Some(Call { conn, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.calls.take(token) else { return };
         let header = header.reply(Timings::default());
         match result {
-            Ok(reply) => {
-                if let Some(bytes) = out.bytes(conn) {
-                    encode_reply(bytes, &header, &reply);
-                }
-            }
-            Err(error) => refuse(conn, op.as_u8(), &header, &Refusal::from(&error), out),
+            Ok(reply) => out.reply(caller, |bytes| encode_reply(bytes, &header, &reply)),
+            Err(error) => out.refuse(caller, op.as_u8(), &header, &Refusal::from(&error)),
         }
     }
 

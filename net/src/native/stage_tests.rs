@@ -43,7 +43,7 @@ impl Door {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let native = Native::new(broker, identity, Box::new(()));
+        let native = Native::new(broker, identity, Post::alone(), Box::new(()));
         let mut door = Self { native, out: Outbox::default(), near: near.into(), far };
         door.out.open(CONN);
         door.native.on_open(CONN);
@@ -53,7 +53,7 @@ impl Door {
     }
 
     fn env(&mut self) -> &mut SimEnv {
-        self.native.broker.shards()[0].env()
+        self.native.desk.broker.shards()[0].env()
     }
 
     /// One turn, as the pump makes it; the frames of its replies.

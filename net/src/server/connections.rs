@@ -2,6 +2,7 @@
 //!
 //! Invariant: an id names at most one connection, ever (until a slot has had 2^32 guests).
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use engine::io::Nanos;
@@ -38,6 +39,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) fd: OwnedFd,
+    /// Where its peer is, if connections are counted by address.
+    pub(super) from: Option<IpAddr>,
     pub(super) state: State,
     /// The front of a frame that has not arrived in full.
     pub(super) partial: Vec<u8>,
@@ -56,9 +59,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(fd: OwnedFd) -> Self {
+    fn new(fd: OwnedFd, from: Option<IpAddr>) -> Self {
         Self {
             fd,
+            from,
             state: State::Open,
             partial: Vec::new(),
             frame_bytes: 0,
@@ -94,18 +98,14 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    pub(super) fn insert(&mut self, fd: OwnedFd) -> ConnId {
+    pub(super) fn insert(&mut self, fd: OwnedFd, from: Option<IpAddr>) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
         let mut generation = 0;
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.connection = Some(Connection::new(fd));
+            place.connection = Some(Connection::new(fd, from));
             generation = place.generation;
         }
         ConnId { slot, generation }
@@ -146,14 +146,14 @@ mod tests {
     #[test]
     fn a_stale_id_finds_nobody() {
         let mut table = Connections::default();
-        let first = table.insert(fd());
+        let first = table.insert(fd(), None);
         assert!(table.remove(first).is_some());
-        let second = table.insert(fd());
+        let second = table.insert(fd(), None);
         assert_eq!(first.slot, second.slot);
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());
         assert!(table.get_mut(second).is_some());
-        assert_eq!((table.len(), table.ids()), (1, vec![second]));
+        assert_eq!(table.ids(), [second]);
     }
 
     #[test]

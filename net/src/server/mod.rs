@@ -1,11 +1,12 @@
 //! Reactors: pinned threads, each with one pump that serves a synchronous [`Service`].
 //!
 //! Reading order: `service` (the seam) -> `pump` (a turn) -> `receive`, `outbox` ->
-//! `connections`, `socket` -> `executor` (waiting, glommio), `look` -> `reactor` (thread and handle).
+//! `connections`, `socket` -> `executor` (waiting, glommio), `look` -> `reactor` (threads and
+//! handle); several reactors: `mesh`, `passage` (connections that go to another one).
 //!
 //! Invariants: nothing on a reactor blocks; an idle connection owns no buffer; every bound is in
 //! `config`.
-//! Absent: protocols (they are [`Service`]s), TLS, more than one listener per reactor.
+//! Absent: protocols (they are [`Service`]s), TLS, more than one listener.
 
 pub mod bare;
 mod config;
@@ -13,7 +14,9 @@ mod connections;
 mod executor;
 mod listener;
 mod look;
+mod mesh;
 mod outbox;
+mod passage;
 mod pump;
 mod reactor;
 mod receive;
@@ -23,7 +26,9 @@ mod waker;
 
 pub use config::{Limits, ReactorConfig, WaitMode};
 pub use listener::{bind, bind_within};
+pub use mesh::Mesh;
 pub use outbox::Outbox;
-pub use reactor::{Reactor, ReactorError, ReactorHandle};
+pub use passage::ACCEPTOR;
+pub use reactor::{OtherFailed, Reactor, ReactorError, ReactorHandle};
 pub use service::{ConnId, Flow, FrameLen, Service, Turn, TurnClock};
 pub use waker::Waker;

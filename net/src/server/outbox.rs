@@ -42,6 +42,8 @@ struct Output {
     /// Sent bytes of the first slice.
     slice_sent: usize,
     slice_bytes: u64,
+    /// What of it is in [`Outbox::unsent_total`].
+    counted: u64,
 }
 
 /// What became of a connection's output.
@@ -59,6 +61,7 @@ pub struct Outbox {
     outputs: Vec<Output>,
     dirty: Vec<ConnId>,
     pool: Vec<Vec<u8>>,
+    unsent_total: u64,
 }
 
 impl Outbox {
@@ -93,6 +96,12 @@ impl Outbox {
         }
     }
 
+    /// Bytes of all connections that their sockets had no room for when they were last tried.
+    #[must_use]
+    pub fn unsent_total(&self) -> u64 {
+        self.unsent_total
+    }
+
     fn mark<'a>(
         outputs: &'a mut [Output],
         dirty: &mut Vec<ConnId>,
@@ -123,6 +132,7 @@ impl Outbox {
         if let Some(output) = self.outputs.get_mut(conn.slot as usize)
             && output.generation == conn.generation
         {
+            self.unsent_total -= output.counted;
             *output = Output { generation: conn.generation, ..Output::default() };
         }
     }
@@ -151,6 +161,18 @@ impl Outbox {
 
     /// Sends as much as the socket takes.
     pub(crate) fn flush(&mut self, conn: ConnId, fd: &OwnedFd) -> Flushed {
+        let flushed = self.try_flush(conn, fd);
+        if let Some(output) = self.outputs.get_mut(conn.slot as usize)
+            && output.generation == conn.generation
+        {
+            let left = output.unsent();
+            let before = std::mem::replace(&mut output.counted, left);
+            self.unsent_total = self.unsent_total - before + left;
+        }
+        flushed
+    }
+
+    fn try_flush(&mut self, conn: ConnId, fd: &OwnedFd) -> Flushed {
         let Some(output) = self.outputs.get_mut(conn.slot as usize) else { return Flushed::Empty };
         if output.generation != conn.generation {
             return Flushed::Empty;

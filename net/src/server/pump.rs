@@ -1,6 +1,6 @@
 //! The pump: one turn gathers what happened, feeds the service, issues writes, sends replies.
 //!
-//! Reads top-down: [`Pump::turn`] -> `gather` -> `accept` -> `receive` -> service -> `send` ->
+//! Reads top-down: [`Pump::turn`] -> `gather` -> `arrive` -> `accept` -> `receive` -> service -> `send` ->
 //! `next`. How to wait between turns is decided in `executor`.
 //!
 //! Invariants: writes that somebody waits for go to the device before the turn's replies go to the
@@ -9,8 +9,8 @@
 //! poll that ended while its connection lives is armed again.
 //! Absent: async, protocols, blocking.
 
-use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,9 +19,10 @@ use engine::io::ring::env::monotonic;
 use engine::io::ring::{PollEvents, Ready, Ring};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use super::connections::{Connections, LISTENER, State, WAKER, id_of, token_of};
+use super::connections::{Connection, Connections, LISTENER, State, WAKER, id_of, token_of};
 use super::look::Work;
 use super::outbox::Flushed;
+use super::passage::{Arrival, Passages};
 use super::receive::{Outcome, Receiver};
 use super::socket::accept;
 use super::waker::Signal;
@@ -29,6 +30,8 @@ use super::{ConnId, Limits, Outbox, Service, TurnClock};
 
 /// Connections accepted per turn at most.
 const ACCEPTS_PER_TURN: u32 = 64;
+/// When to try again to tell another reactor something that it had no room for.
+const PASSAGE_RETRY_NANOS: u64 = 1_000_000;
 /// How long not to accept after the process ran out of descriptors or memory.
 const ACCEPT_PAUSE_NANOS: u64 = 100_000_000;
 
@@ -57,6 +60,9 @@ pub(super) struct Pump<S> {
     accept_pending: bool,
     accept_paused_until: Option<Nanos>,
     connections: Connections,
+    /// Accepted here and not yet closed, wherever they are now.
+    accepted: u32,
+    passages: Passages,
     receiver: Receiver,
     outbox: Outbox,
     service: S,
@@ -72,20 +78,24 @@ pub(super) struct Pump<S> {
 impl<S: Service> Pump<S> {
     pub(super) fn new(
         ring: Rc<Ring>,
-        listener: TcpListener,
+        listener: Option<TcpListener>,
         service: S,
-        signal: Arc<Signal>,
+        (signal, passages): (Arc<Signal>, Passages),
         limits: Limits,
     ) -> Self {
-        ring.poll_add(listener.as_fd(), PollEvents::IN, token_of(LISTENER));
+        if let Some(listener) = &listener {
+            ring.poll_add(listener.as_fd(), PollEvents::IN, token_of(LISTENER));
+        }
         ring.poll_add(signal.as_fd(), PollEvents::IN, token_of(WAKER));
         ring.submit();
         Self {
             ring,
-            listener: Some(listener),
-            accept_pending: true,
+            accept_pending: listener.is_some(),
+            listener,
             accept_paused_until: None,
             connections: Connections::default(),
+            accepted: 0,
+            passages,
             receiver: Receiver::new(limits),
             outbox: Outbox::default(),
             service,
@@ -110,6 +120,7 @@ impl<S: Service> Pump<S> {
         let gathered = monotonic();
         self.service.on_gathered(gathered);
         self.gather(gathered);
+        self.arrive(gathered);
         self.accept(gathered);
         self.receive(gathered);
         let received = monotonic();
@@ -121,6 +132,7 @@ impl<S: Service> Pump<S> {
             self.ring.submit();
         }
         self.send(received);
+        self.passages.send();
         self.ring.submit();
         let sent = monotonic();
         self.service.after_send(sent);
@@ -129,7 +141,8 @@ impl<S: Service> Pump<S> {
 
     fn next(&mut self, turn: super::Turn, now: Nanos) -> Next {
         if let Some(stop_by) = self.stop_by {
-            let finished = self.service.is_drained() && self.outbox.is_idle();
+            let sent = self.outbox.is_idle() && self.passages.is_idle();
+            let finished = self.service.is_drained() && sent;
             if finished || now >= stop_by || self.ring.failure().is_some() {
                 return Next::Stopped;
             }
@@ -142,8 +155,9 @@ impl<S: Service> Pump<S> {
         if more {
             return Next::Again;
         }
-        let times =
-            [turn.wake_at, self.receiver.next_deadline(), self.accept_paused_until, self.stop_by];
+        let retry = (!self.passages.is_idle()).then(|| now.plus(PASSAGE_RETRY_NANOS));
+        let deadline = self.receiver.next_deadline();
+        let times = [turn.wake_at, deadline, self.accept_paused_until, self.stop_by, retry];
         let until = times.into_iter().flatten().min();
         let heavy = self.work.is_heavy(self.receiver.take_received());
         Next::Wait { durable: turn.durable_in_flight, heavy, until }
@@ -233,21 +247,18 @@ impl<S: Service> Pump<S> {
         if !self.accept_pending || self.accept_paused_until.is_some() {
             return;
         }
-        let Some(listener) = &self.listener else { return };
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.connections.len() >= self.limits.connections_max as usize {
+            let Some(listener) = &self.listener else { return };
+            if self.accepted >= self.limits.connections_max {
                 // The backlog keeps them; `close` makes room and sets the flag again.
                 self.accept_pending = false;
                 return;
             }
-            match accept(listener) {
+            let accepted = accept(listener);
+            match accepted {
                 Ok(fd) => {
-                    let id = self.connections.insert(fd);
-                    let Some(connection) = self.connections.get_mut(id) else { continue };
-                    self.outbox.open(id);
-                    self.service.on_open(id);
-                    let fd = connection.fd.as_fd();
-                    self.ring.poll_add(fd, PollEvents::STREAM, token_of(id));
+                    self.accepted += 1;
+                    self.open(fd, None);
                 }
                 Err(nix::Error::EAGAIN) => {
                     self.accept_pending = false;
@@ -266,6 +277,38 @@ impl<S: Service> Pump<S> {
         }
     }
 
+    fn open(&mut self, fd: OwnedFd, from: Option<IpAddr>) -> ConnId {
+        let id = self.connections.insert(fd, from);
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.outbox.open(id);
+            self.service.on_open(id);
+            self.ring.poll_add(connection.fd.as_fd(), PollEvents::STREAM, token_of(id));
+        }
+        id
+    }
+
+    /// Takes in what other reactors have sent: connections that belong here, and the news of those
+    /// that were accepted here and are closed.
+    fn arrive(&mut self, now: Nanos) {
+        let parcel = self.passages.receive();
+        for _ in parcel.left {
+            self.forget_accepted();
+        }
+        for Arrival { fd, input, from } in parcel.arrivals {
+            let id = self.open(fd, from);
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let guest = (id, connection);
+            let (service, outbox) = (&mut self.service, &mut self.outbox);
+            let outcome = self.receiver.welcome(guest, &input, now, service, outbox);
+            self.settle(id, outcome, now);
+        }
+    }
+
+    fn forget_accepted(&mut self) {
+        self.accepted = self.accepted.saturating_sub(1);
+        self.accept_pending = self.listener.is_some();
+    }
+
     fn receive(&mut self, now: Nanos) {
         for _ in 0..self.receiver.queue.len() {
             if self.service.is_congested() {
@@ -276,18 +319,41 @@ impl<S: Service> Pump<S> {
             connection.queued = false;
             let outcome =
                 self.receiver.read(id, connection, now, &mut self.service, &mut self.outbox);
-            match outcome {
-                Outcome::Waiting | Outcome::Paused => {}
-                Outcome::More => self.receiver.enqueue(id, connection),
-                Outcome::Ended => {
-                    connection.state = State::Closing;
-                    connection.progress_at = now;
-                    self.receiver.watch(id, connection, now);
-                    self.outbox.touch(id);
-                }
-                Outcome::Broken => self.close(id),
-            }
+            self.settle(id, outcome, now);
         }
+    }
+
+    /// What becomes of a connection that was read.
+    fn settle(&mut self, id: ConnId, outcome: Outcome, now: Nanos) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match outcome {
+            Outcome::Waiting | Outcome::Paused => {}
+            Outcome::More => self.receiver.enqueue(id, connection),
+            Outcome::Ended => {
+                connection.state = State::Closing;
+                connection.progress_at = now;
+                self.receiver.watch(id, connection, now);
+                self.outbox.touch(id);
+            }
+            Outcome::Leaving(to) => self.hand_over(id, to),
+            Outcome::Broken => self.close(id),
+        }
+    }
+
+    /// Passes a connection on to another reactor: here it is over, though its socket lives.
+    fn hand_over(&mut self, id: ConnId, to: usize) {
+        let Some(connection) = self.remove(id) else { return };
+        let Connection { fd, partial: input, from, .. } = connection;
+        self.passages.hand_over(to, Arrival { fd, input, from });
+    }
+
+    fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        let connection = self.connections.remove(id)?;
+        self.receiver.forget(&connection);
+        self.outbox.close(id);
+        self.service.on_close(id);
+        self.ring.poll_cancel(token_of(id));
+        Some(connection)
     }
 
     fn send(&mut self, now: Nanos) {
@@ -332,14 +398,14 @@ impl<S: Service> Pump<S> {
     }
 
     fn close(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.remove(id) else { return };
-        self.receiver.forget(&connection);
-        self.outbox.close(id);
-        self.service.on_close(id);
+        let Some(connection) = self.remove(id) else { return };
         // The poll holds the socket open until its cancel was submitted: shut it at once.
         let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&connection.fd), Shutdown::Both);
-        self.ring.poll_cancel(token_of(id));
-        self.accept_pending = self.listener.is_some();
+        if self.passages.is_acceptor() {
+            self.forget_accepted();
+        } else {
+            self.passages.note_left(connection.from);
+        }
     }
 }
 

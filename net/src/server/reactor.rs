@@ -1,17 +1,21 @@
-//! A reactor: one pinned thread that pumps one service.
+//! Reactors: pinned threads that pump one service each.
 //!
-//! [`Reactor::spawn`] returns when the service was made and the port is being polled.
+//! [`Reactor::spawn_many`] returns when all services were made and the port is being polled. A node
+//! is all of its reactors or none: when one ends, by an error or a panic, the others stop, too (a
+//! release build aborts at a panic anyway).
 
 use std::error::Error;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use engine::io::Errno;
 use engine::io::ring::{Ring, RingError};
 
 use super::executor;
+use super::mesh::Mesh;
+use super::passage::{Parcel, Passages};
 use super::pump::Pump;
 use super::waker::{Signal, Waker};
 use super::{ReactorConfig, Service};
@@ -39,14 +43,26 @@ pub enum ReactorError {
     Gone,
 }
 
+/// A service could not be made because that of another reactor was not.
+#[derive(Debug, thiserror::Error)]
+#[error("another reactor did not start")]
+pub struct OtherFailed;
+
+impl ReactorError {
+    /// Whether another reactor's failure is the cause.
+    fn is_consequence(&self) -> bool {
+        matches!(self, Self::Service(error) if error.is::<OtherFailed>())
+    }
+}
+
 /// Starts reactors.
 #[derive(Debug)]
 pub struct Reactor;
 
-/// A running reactor. Dropping it leaves the reactor running.
+/// A running node's reactors. Dropping it leaves them running.
 #[derive(Debug)]
 pub struct ReactorHandle {
-    thread: executor::Thread,
+    threads: Vec<executor::Thread>,
     waker: Waker,
 }
 
@@ -64,43 +80,116 @@ impl Reactor {
         S: Service + 'static,
         F: FnOnce(&Rc<Ring>) -> Result<S, Box<dyn Error + Send + Sync>> + Send + 'static,
     {
-        let signal = Signal::new()?;
-        let waker = Waker(signal.clone());
-        let (ready, is_ready) = mpsc::sync_channel(1);
-        let name = config.name.clone();
-        let thread = executor::spawn(&name, config.cpu, move || async move {
+        Self::spawn_many(vec![config], listener, |_| vec![make])
+    }
+
+    /// Starts several reactors, a thread each. `makes` is given the waker of each and returns what
+    /// builds their services, each on its own thread. The first reactor accepts connections. When
+    /// one ends, for whatever reason, all are asked to stop.
+    ///
+    /// # Errors
+    /// Whatever kept the first of those that failed from becoming ready; nothing is left running
+    /// then.
+    pub fn spawn_many<S, F>(
+        configs: Vec<ReactorConfig>,
+        listener: TcpListener,
+        makes: impl FnOnce(&[Waker]) -> Vec<F>,
+    ) -> Result<ReactorHandle, ReactorError>
+    where
+        S: Service + 'static,
+        F: FnOnce(&Rc<Ring>) -> Result<S, Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let signals = configs.iter().map(|_| Signal::new()).collect::<Result<Vec<_>, _>>()?;
+        let wakers: Vec<_> = signals.iter().map(|signal| Waker::of([signal.clone()])).collect();
+        let waker = Waker::of(signals.iter().cloned());
+        let mut handle = ReactorHandle { threads: Vec::new(), waker: waker.clone() };
+        let (ready, is_ready) = mpsc::channel();
+        let mut listener = Some(listener);
+        let seats = configs.into_iter().zip(signals.iter().cloned()).zip(Mesh::among(&signals));
+        for (((config, signal), mesh), make) in seats.zip(makes(&wakers)) {
+            let seat = Seat { config, listener: listener.take(), signal, mesh };
+            let (ready, all) = (ready.clone(), waker.clone());
+            match seat.start(make, ready, all) {
+                Ok(thread) => handle.threads.push(thread),
+                Err(error) => {
+                    handle.waker.stop();
+                    let _ = handle.join();
+                    return Err(error);
+                }
+            }
+        }
+        drop(ready);
+        // Every sender is dropped without a word when its reactor could not be built.
+        if is_ready.iter().count() == handle.threads.len() {
+            return Ok(handle);
+        }
+        handle.waker.stop();
+        Err(handle.join().err().unwrap_or(ReactorError::Gone))
+    }
+}
+
+/// What one reactor is started with.
+struct Seat {
+    config: ReactorConfig,
+    listener: Option<TcpListener>,
+    signal: Arc<Signal>,
+    mesh: Mesh<Parcel>,
+}
+
+/// Asks all reactors to stop when one ends.
+struct StopAll(Waker);
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Seat {
+    fn start<S, F>(
+        self,
+        make: F,
+        ready: mpsc::Sender<()>,
+        all: Waker,
+    ) -> Result<executor::Thread, ReactorError>
+    where
+        S: Service + 'static,
+        F: FnOnce(&Rc<Ring>) -> Result<S, Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let Self { config, listener, signal, mesh } = self;
+        let (name, cpu) = (config.name.clone(), config.cpu);
+        executor::spawn(&name, cpu, move || async move {
+            let _end = StopAll(all);
             let ring = Ring::new(config.ring)?;
             let service = make(&ring).map_err(ReactorError::Service)?;
-            let mut pump = Pump::new(ring, listener, service, signal, config.limits);
+            let ways = (signal, Passages::new(mesh));
+            let mut pump = Pump::new(ring, listener, service, ways, config.limits);
             let _ = ready.send(());
             drop(ready);
             executor::drive(&mut pump, config.wait, config.yield_in_flight).await
-        })?;
-        let handle = ReactorHandle { thread, waker };
-        // The sender is dropped without a word when the reactor could not be built.
-        match is_ready.recv() {
-            Ok(()) => Ok(handle),
-            Err(_) => Err(handle.join().err().unwrap_or(ReactorError::Gone)),
-        }
+        })
     }
 }
 
 impl ReactorHandle {
-    /// Wakes or stops the reactor, from any thread.
+    /// Wakes or stops the reactors, from any thread.
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// Waits for the reactor's end (see [`Waker::stop`]).
+    /// Waits for the end of all (see [`Waker::stop`]).
     ///
     /// # Errors
-    /// Why it ended, if it was not asked to.
+    /// Why the first that failed has ended, if it was not asked to.
     pub fn join(self) -> Result<(), ReactorError> {
-        self.thread.join()
+        let ends = self.threads.into_iter().map(executor::Thread::join);
+        let failures: Vec<_> = ends.filter_map(Result::err).collect();
+        let cause = failures.iter().position(|error| !error.is_consequence()).unwrap_or(0);
+        failures.into_iter().nth(cause).map_or(Ok(()), Err)
     }
 
-    /// Stops the reactor and waits for its end.
+    /// Stops the reactors and waits for their end.
     ///
     /// # Errors
     /// As [`ReactorHandle::join`].

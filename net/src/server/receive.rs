@@ -1,6 +1,7 @@
 //! The receive phase: bytes into one shared buffer, frames parsed where they lie.
 //!
-//! Reads top-down: [`Receiver::read`] -> `feed` -> `frames`.
+//! Reads top-down: [`Receiver::read`] -> `feed` -> `frames`; [`Receiver::welcome`] does the same with what
+//! came along from another reactor.
 //!
 //! Invariants: a connection owns memory only while a frame is incomplete, exactly the frame's
 //! size once that is known; all such memory is counted, and at the bound no new frame is begun
@@ -31,6 +32,8 @@ pub(super) enum Outcome {
     Paused,
     /// No more frames: send what is queued and close.
     Ended,
+    /// It goes to another reactor.
+    Leaving(usize),
     /// The connection is broken.
     Broken,
 }
@@ -96,6 +99,27 @@ impl Receiver {
         outcome
     }
 
+    /// Hands what a connection brought along from another reactor to the service.
+    pub(super) fn welcome<S: Service>(
+        &mut self,
+        (id, connection): (ConnId, &mut Connection),
+        input: &[u8],
+        now: Nanos,
+        service: &mut S,
+        outbox: &mut Outbox,
+    ) -> Outcome {
+        connection.progress_at = now;
+        let flow = feed(id, connection, input, service, outbox);
+        self.partial_bytes += connection.partial.capacity() as u64;
+        self.watch(id, connection, now);
+        match flow {
+            // Readiness that was reported to the other reactor is not reported again.
+            Flow::Keep => Outcome::More,
+            Flow::Close => Outcome::Ended,
+            Flow::HandOver(to) => Outcome::Leaving(to),
+        }
+    }
+
     /// Bytes received since the last call.
     pub(super) fn take_received(&mut self) -> u64 {
         std::mem::take(&mut self.received_bytes)
@@ -116,7 +140,7 @@ impl Receiver {
     ) -> Outcome {
         let mut taken = 0;
         loop {
-            if outbox.unsent(id) > self.limits.unsent_bytes_max {
+            if outbox.unsent(id) > self.limits.unsent_bytes_max || !service.may_read(id) {
                 connection.paused = true;
                 return Outcome::Paused;
             }
@@ -150,8 +174,10 @@ impl Receiver {
                 let input = self.buffer.get(..received).unwrap_or_default();
                 feed(id, connection, input, service, outbox)
             };
-            if flow == Flow::Close {
-                return Outcome::Ended;
+            match flow {
+                Flow::Keep => {}
+                Flow::Close => return Outcome::Ended,
+                Flow::HandOver(to) => return Outcome::Leaving(to),
             }
             taken += received;
             if received < asked && !connection.peer_gone {
@@ -246,8 +272,13 @@ fn feed<S: Service>(
         let (head, rest) = input.split_at(missing.min(input.len()));
         connection.partial.extend_from_slice(head);
         input = rest;
-        if finish(id, connection, service, outbox) == Flow::Close {
-            return Flow::Close;
+        match finish(id, connection, service, outbox) {
+            Flow::Keep => {}
+            Flow::Close => return Flow::Close,
+            Flow::HandOver(to) => {
+                connection.partial.extend_from_slice(input);
+                return Flow::HandOver(to);
+            }
         }
     }
     if !connection.partial.is_empty() {
@@ -290,8 +321,13 @@ fn frames<S: Service>(
         };
         match input.split_at_checked(bytes) {
             Some((frame, rest)) if bytes > 0 => {
-                if service.on_frame(id, frame, outbox) == Flow::Close {
-                    return Flow::Close;
+                match service.on_frame(id, frame, outbox) {
+                    Flow::Keep => {}
+                    Flow::Close => return Flow::Close,
+                    Flow::HandOver(to) => {
+                        connection.partial.extend_from_slice(input);
+                        return Flow::HandOver(to);
+                    }
                 }
                 input = rest;
             }
@@ -319,7 +355,11 @@ fn finish<S: Service>(
     }
     connection.frame_bytes = 0;
     let frame = std::mem::take(&mut connection.partial);
-    service.on_frame(id, &frame, outbox)
+    let flow = service.on_frame(id, &frame, outbox);
+    if let Flow::HandOver(_) = flow {
+        connection.partial = frame;
+    }
+    flow
 }
 
 fn reserve(connection: &mut Connection, bytes: usize) {

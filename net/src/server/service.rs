@@ -38,6 +38,9 @@ pub enum Flow {
     Keep,
     /// Read no more, send what is queued, close.
     Close,
+    /// The connection belongs to this other reactor: it goes there with the frame just lent, which
+    /// its service gets again, and everything behind it. Nothing may be queued for it here.
+    HandOver(usize),
 }
 
 /// The clock reads of a turn: one per stage, shared by everything in the turn.
@@ -83,6 +86,12 @@ pub trait Service {
 
     /// The turn's replies were handed to the sockets.
     fn after_send(&mut self, sent: Nanos);
+
+    /// Whether to read from this connection now. If not, it is asked again when something was
+    /// queued for it, or its output was looked at ([`Outbox::bytes`]).
+    fn may_read(&self, _conn: ConnId) -> bool {
+        true
+    }
 
     /// Whether to leave input in the sockets until a completion makes room.
     fn is_congested(&self) -> bool {

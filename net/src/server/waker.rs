@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Signal {
     polled: UnixStream,
     written: UnixStream,
+    /// A wake-up was written that the reactor has not noticed: no need for another.
+    pending: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -24,40 +26,67 @@ impl Signal {
         let (polled, written) = UnixStream::pair()?;
         polled.set_nonblocking(true)?;
         written.set_nonblocking(true)?;
-        Ok(Arc::new(Self { polled, written, stopping: AtomicBool::new(false) }))
+        let (pending, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Arc::new(Self { polled, written, pending, stopping }))
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.polled.as_fd()
     }
 
-    /// Makes room for further wake-ups; whoever asked for those so far is looked after now.
+    /// Makes the reactor take a turn soon. What was left for it before is seen in that turn.
+    pub(super) fn wake(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            // A full socket is a wake-up that has not been noticed yet.
+            let _ = (&self.written).write(&[1]);
+        }
+    }
+
+    /// Makes room for further wake-ups; whoever asked for those so far is looked after in the rest
+    /// of this turn. The flag goes last: the other way round a wake-up could be written between
+    /// the two and read here, and the flag would keep all later ones from being written.
     pub(super) fn clear(&self) {
         let mut bytes = [0; 256];
         while matches!((&self.polled).read(&mut bytes), Ok(256)) {}
+        self.pending.swap(false, Ordering::AcqRel);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
 }
 
-/// Wakes or stops a reactor; cheap to clone, usable from any thread.
+/// Wakes or stops reactors; cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
-pub struct Waker(pub(super) Arc<Signal>);
+pub struct Waker(Arc<[Arc<Signal>]>);
 
 impl Waker {
-    /// Makes the reactor take a turn soon, so that its service looks at what other threads left
-    /// for it.
-    pub fn wake(&self) {
-        // A full socket is a wake-up that has not been noticed yet.
-        let _ = (&self.0.written).write(&[1]);
+    pub(super) fn of(signals: impl IntoIterator<Item = Arc<Signal>>) -> Self {
+        Self(signals.into_iter().collect())
     }
 
-    /// Asks the reactor to stop: it accepts nothing new, drains its service, sends what is
-    /// queued, and ends.
+    pub(super) fn signals(&self) -> impl Iterator<Item = &Arc<Signal>> {
+        self.0.iter()
+    }
+
+    /// Makes the reactors take a turn soon, so that their services look at what other threads left
+    /// for them.
+    pub fn wake(&self) {
+        for signal in &*self.0 {
+            signal.wake();
+        }
+    }
+
+    /// Asks the reactors to stop: they accept nothing new, drain their services, send what is
+    /// queued, and end.
     pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Release);
-        self.wake();
+        for signal in &*self.0 {
+            signal.stop();
+        }
     }
 }

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::value::{
-    OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups, segment_size,
-    shards,
+    Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups, reactors,
+    segment_size, shards,
 };
 
 /// How a reactor waits for work.
@@ -88,16 +88,22 @@ pub struct Options {
           default_value = "false", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub allow_remote: Switch,
-    /// How the reactor waits for work.
+    /// How the reactors wait for work.
     #[arg(long, value_enum, env = "URINGMQ_WAIT", default_value = "hybrid")]
     pub wait: Wait,
-    /// Pin the reactor to this CPU (`none`: wherever the system puts it).
-    #[arg(long, value_name = "N", env = "URINGMQ_CPU", default_value = "none")]
-    pub cpu: OrNone<usize>,
-    /// Shards of a new data directory (an existing one keeps its own).
-    #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "1",
+    /// Reactors: threads with a CPU and shards of their own. At most as many as CPUs, and as shards
+    /// in the data directory (`uringmq shards add` adds to them).
+    #[arg(long, value_name = "N", env = "URINGMQ_REACTORS", default_value = "1",
+          value_parser = reactors)]
+    pub reactors: u16,
+    /// Pin the reactors to these CPUs, one each: `2,3` (`none`: several reactors are pinned to the
+    /// first CPUs that the process may use, a single one runs wherever the system puts it).
+    #[arg(long, value_name = "LIST", env = "URINGMQ_CPU", default_value = "none")]
+    pub cpu: Cpus,
+    /// Shards of a new data directory (an existing one keeps its own; `auto`: one per reactor).
+    #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "auto",
           value_parser = shards)]
-    pub shards: u16,
+    pub shards: OrAuto<u16>,
     /// Segment length of a new data directory (an existing one keeps its own).
     #[arg(long, value_name = "SIZE", env = "URINGMQ_SEGMENT_SIZE", default_value = "256MiB",
           value_parser = segment_size)]

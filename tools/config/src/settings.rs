@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(find(&resolved, "data").1, "URINGMQ_DATA");
         assert_eq!(find(&resolved, "shards"), ("3".into(), "mq.toml:3".into()));
         assert_eq!(find(&resolved, "wait"), ("hybrid".into(), "default".into()));
-        assert_eq!(resolved.options.shards, 3);
+        assert_eq!(resolved.options.shards.0, Some(3));
         assert_eq!(resolved.options.retention.0.unwrap().to_string(), "24h");
         let data = with(text, &["--data", "given"]).options.data;
         assert_eq!(data, PathBuf::from("given"));
@@ -231,6 +231,6 @@ mod tests {
         let off = with("allow_remote = true", &["--allow-remote=false"]);
         assert!(!off.options.allow_remote.is_on());
         let on = with("", &["--allow-remote", "--shards", "2"]);
-        assert!(on.options.allow_remote.is_on() && on.options.shards == 2);
+        assert!(on.options.allow_remote.is_on() && on.options.shards.0 == Some(2));
     }
 }

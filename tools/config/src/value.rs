@@ -213,10 +213,33 @@ fn between<T: PartialOrd + Display>(value: T, min: T, max: T) -> Result<T, Strin
     if value < min || value > max { Err(format!("from {min} to {max}")) } else { Ok(value) }
 }
 
-/// A number of shards.
-pub(crate) fn shards(text: &str) -> Result<u16, String> {
+/// The CPUs of reactors, one each: `none`, `2` or `2,3`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cpus(pub Vec<usize>);
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::default());
+        }
+        let number = |word: &str| word.trim().parse();
+        let cpus: Result<_, _> = text.split(',').map(number).collect();
+        cpus.map(Self).map_err(|_| "CPU numbers such as 2 or 2,3, or `none`".to_owned())
+    }
+}
+
+/// A number of reactors; no machine has more CPUs.
+pub(crate) fn reactors(text: &str) -> Result<u16, String> {
     let number = text.parse().map_err(|_| format!("a number from 1 to {SHARDS_MAX}"))?;
     between(number, 1, SHARDS_MAX)
+}
+
+/// A number of shards.
+pub(crate) fn shards(text: &str) -> Result<OrAuto<u16>, String> {
+    let shards: OrAuto<u16> = text.parse()?;
+    shards.0.map_or(Ok(shards), |number| between(number, 1, SHARDS_MAX).map(|_| shards))
 }
 
 /// The length of a segment.
@@ -287,7 +310,10 @@ mod tests {
         assert_eq!(segment_size("3GiB").unwrap_err(), "from 1MiB to 2GiB");
         assert!(groups("65").is_err() && groups("0").is_err() && groups("auto").is_ok());
         assert!(disk_percent("96%").is_err() && disk_percent("none").is_ok());
-        assert!(deadline("25h").is_err() && shards("256").is_err());
+        assert!(deadline("25h").is_err() && shards("256").is_err() && reactors("0").is_err());
+        assert_eq!("2, 3".parse(), Ok(Cpus(vec![2, 3])));
+        assert_eq!("none".parse(), Ok(Cpus(Vec::new())));
+        assert!(["", "2,", "2-3", "none,1"].iter().all(|text| text.parse::<Cpus>().is_err()));
     }
 
     #[test]
@@ -312,6 +338,7 @@ mod tests {
             let _ = text.parse::<Size>();
             let _ = text.parse::<OrNone<Time>>();
             let _ = text.parse::<Admin>();
+            let _ = (reactors(&text), text.parse::<Cpus>());
             let _ = (shards(&text), segment_size(&text), groups(&text), disk_percent(&text));
         }
     }

@@ -186,8 +186,8 @@ fn files(facts: &Facts) -> Verdict {
 fn cores(facts: &Facts) -> Verdict {
     let wanted = &facts.wanted;
     let (cores, reactors) = (facts.cores, wanted.reactors);
-    if let Some(cpu) = wanted.cpu.filter(|cpu| !facts.cpus.is_empty() && !facts.cpus.contains(cpu))
-    {
+    let foreign = |cpu: &&usize| !facts.cpus.is_empty() && !facts.cpus.contains(cpu);
+    if let Some(cpu) = wanted.cpus.iter().find(foreign) {
         let what = format!("cpu = {cpu}, but this process may run on {} only", list(&facts.cpus));
         return (Level::Fail, what, "choose one of these with --cpu, or say --cpu none");
     }
@@ -198,8 +198,8 @@ fn cores(facts: &Facts) -> Verdict {
         return (Level::Fail, what, "use --wait hybrid, or give the process more cores");
     }
     if reactors > cores {
-        let what = format!("{reactors} reactors on {cores} cores: they get in each other's way");
-        return (Level::Warn, what, "use as many reactors as there are cores, or fewer");
+        let what = format!("{reactors} reactors on {cores} cores: each needs one of its own");
+        return (Level::Fail, what, "use as many reactors as there are cores, or fewer");
     }
     let mode = if wanted.poll { ", polling" } else { "" };
     (Level::Ok, format!("{cores} to have for {reactors} reactor(s){mode}"), "")

@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     /// Threads that host shards.
     pub(crate) reactors: usize,
     pub(crate) poll: bool,
-    pub(crate) cpu: Option<usize>,
+    pub(crate) cpus: Vec<usize>,
     /// Bytes a new directory begins with.
     pub(crate) first_bytes: u64,
     /// Above so many percent used the oldest records go.

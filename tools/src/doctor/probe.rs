@@ -83,10 +83,13 @@ pub(super) fn facts(options: &Options) -> Facts {
 fn wanted(options: &Options) -> Wanted {
     Wanted {
         data: options.data.clone(),
-        reactors: 1,
+        reactors: usize::from(options.reactors),
         poll: options.wait == Wait::Poll,
-        cpu: options.cpu.0,
-        first_bytes: options.segment_size.bytes.saturating_mul(options.shards.into()),
+        cpus: options.cpu.0.clone(),
+        first_bytes: options
+            .segment_size
+            .bytes
+            .saturating_mul(options.shards.0.unwrap_or(options.reactors).into()),
         disk_percent: options.retention_disk.0.map(|share| share.0),
     }
 }

@@ -14,7 +14,7 @@ fn good() -> Facts {
             data: PathBuf::from("/srv/mq"),
             reactors: 1,
             poll: false,
-            cpu: None,
+            cpus: Vec::new(),
             first_bytes: 256 * MIB,
             disk_percent: Some(80),
         },
@@ -127,12 +127,12 @@ fn limits() {
 
 #[test]
 fn cores_and_reactors() {
-    expect("cores", Level::Fail, ["on 0, 1 only", "--cpu"], |f| f.wanted.cpu = Some(7));
-    expect("cores", Level::Ok, ["2 to have", ""], |f| f.wanted.cpu = Some(1));
+    expect("cores", Level::Fail, ["on 0, 1 only", "--cpu"], |f| f.wanted.cpus = vec![7]);
+    expect("cores", Level::Ok, ["2 to have", ""], |f| f.wanted.cpus = vec![1]);
     expect("cores", Level::Fail, ["every core", "--wait hybrid"], |f| {
         (f.wanted.poll, f.cores) = (true, 1);
     });
-    expect("cores", Level::Warn, ["4 reactors on 2 cores", "fewer"], |f| f.wanted.reactors = 4);
+    expect("cores", Level::Fail, ["4 reactors on 2 cores", "fewer"], |f| f.wanted.reactors = 4);
     expect("cores", Level::Ok, ["polling", ""], |f| f.wanted.poll = true);
 }
 
