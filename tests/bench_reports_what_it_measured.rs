@@ -157,15 +157,16 @@ fn and_runs_workload_files_of_the_openmessaging_benchmark_as_they_are() {
     let dir = fresh_dir();
     let out = dir.path().join("out");
     let file = workload("two-topics");
-    let arguments = ["bench", "omb", &file, "--minutes", "0.05", "--no-pin", "--out", path(&out)];
-    let text = String::from_utf8(run_well(&arguments)).expect("text");
+    let arguments = ["bench", "omb", &file, "--minutes", "0.05", "--ack", "memory", "--no-pin"];
+    let place = ["--out", path(&out)];
+    let text = String::from_utf8(run_well(&[&arguments[..], &place].concat())).expect("text");
     assert!(text.contains("producerStartRate is not known here"), "{text}");
     assert!(text.contains("2 topics of 4 queues; 6 producers, 4 consumers"), "{text}");
     let found = report_dir(&out);
     assert!(found.join("report.html").is_file() && found.join("latency.hlog").is_file());
     let result = json(&fs::read(found.join("omb.json")).expect("a result"));
     assert_eq!(result["workload"], "two topics, three producers");
-    assert_eq!(result["driver"], "uringmq-durable");
+    assert_eq!(result["driver"], "uringmq-memory");
     for key in
         ["publishRate", "consumeRate", "backlog", "publishLatency99pct", "endToEndLatencyMax"]
     {
@@ -189,7 +190,7 @@ fn and_a_backlog_of_such_a_file_is_built_and_drained() {
     let out = dir.path().join("out");
     let file = workload("backlog");
     let arguments = ["bench", "omb", &file, "--minutes", "0.1", "--backlog-gib", "0.005"];
-    let more = ["--no-pin", "--json", "--out", path(&out)];
+    let more = ["--ack", "memory", "--no-pin", "--json", "--out", path(&out)];
     let result = json(&run_well(&[&arguments[..], &more].concat()));
     let backlog = result["backlog"].as_array().expect("a backlog");
     let last = backlog.last().and_then(Value::as_u64).expect("a number");
