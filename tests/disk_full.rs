@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use net::client::{Client, ClientError, ErrorCode, Record};
+use net::client::{Client, ClientError, ErrorCode, Record, RetryPolicy};
 
 use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::verify::{Acked, check, read_all, value};
@@ -82,7 +82,7 @@ async fn produce(
     sequence: &mut u64,
     acked: &mut Acked,
 ) -> Result<(), ClientError> {
-    let producer = client.producer("t").build().await?;
+    let producer = client.producer("t").retry(RetryPolicy::NONE).build().await?;
     *sequence += 1;
     let value = value(0, *sequence, 100_000);
     let sent = producer.send(&Record::new(&value)).await?;

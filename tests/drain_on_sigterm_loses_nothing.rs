@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use net::client::{AckLevel, Client, ClientError, ErrorCode, Record};
+use net::client::{AckLevel, Client, ClientError, ErrorCode, Record, RetryPolicy};
 use nix::sys::signal::Signal;
 
 use crate::harness::node::{Node, create_topic, fresh_dir};
@@ -30,7 +30,7 @@ async fn stops_well(signal: Signal) {
     let client = node.client().await;
     create_topic(&client, "t", 2).await;
     let mut parked = client.consumer("t").start(net::client::StartAt::Offset(1)).queues([1]);
-    parked = parked.wait_max_ms(60_000);
+    parked = parked.wait_max_ms(60_000).retry_for(Duration::ZERO);
     let mut parked = parked.build().await.expect("the topic is there");
     let mut producers = Vec::new();
     for number in 0..PRODUCERS {
@@ -67,21 +67,21 @@ async fn stops_well(signal: Signal) {
 /// refused.
 async fn produce(client: Client, number: usize) -> (Acked, Vec<Vec<u8>>) {
     let level = [AckLevel::Durable, AckLevel::Written, AckLevel::Memory][number % 3];
-    let producer = client.producer("t").ack(level).build().await.expect("the topic is there");
+    let producer = client.producer("t").ack(level).idempotent(false).retry(RetryPolicy::NONE);
+    let producer = producer.build().await.expect("the topic is there");
     let (mut acked, mut refused) = (Acked::default(), Vec::new());
+    let key = [number as u8];
     let mut sequence = 0;
     loop {
         let mut acks = Vec::new();
         for _ in 0..WINDOW {
             let value = value(number, sequence, (sequence as usize * 41) % 3000);
             sequence += 1;
-            match producer.send_async(&Record::new(&value).with_key(&[number as u8])).await {
-                Ok(ack) => acks.push((value, ack)),
-                Err(ClientError::ConnectionLost { .. }) => break,
-                Err(error) => panic!("{error}"),
-            }
+            let record = Record::new(&value).with_key(&key);
+            let ack = producer.send_async(&record).await.expect("room");
+            acks.push((value, ack));
         }
-        let mut ended = acks.is_empty();
+        let mut ended = false;
         for (value, ack) in acks {
             match ack.await {
                 Ok(sent) => acked.add(sent.queue, sent.offset, &value),
@@ -91,7 +91,9 @@ async fn produce(client: Client, number: usize) -> (Acked, Vec<Vec<u8>>) {
                     refused.push(value);
                     ended = true;
                 }
-                Err(ClientError::ConnectionLost { .. }) => ended = true,
+                Err(ClientError::ConnectionLost { .. } | ClientError::Connect { .. }) => {
+                    ended = true;
+                }
                 Err(error) => panic!("{error}"),
             }
         }

@@ -9,7 +9,7 @@ use net::wire::{
     AckLevel, ErrorCode, Produce, Reply, Request, RequestHeader, decode_reply, encode_request,
 };
 
-use crate::harness::node::{Node, create_topic, fresh_dir};
+use crate::harness::node::{Node, create_topic, fresh_dir, own_address};
 use crate::harness::raw::{Raw, frame};
 use crate::harness::verify::{Acked, check, read_all, value};
 
@@ -102,8 +102,8 @@ async fn by_the_client_library_through_kills() {
     let mut node = Node::start(&data, &options);
     let client = node.client().await;
     create_topic(&client, "t", 1).await;
-    let producer = client.producer("t").retry_for(Duration::from_secs(30));
-    let producer = producer.build_idempotent().await.expect("a producer");
+    let producer = client.producer("t").delivery_timeout(Duration::from_secs(30));
+    let producer = producer.build().await.expect("a producer");
     let load = tokio::spawn(async move {
         let mut acked = Acked::default();
         let stop = tokio::time::Instant::now() + Duration::from_secs(3);
@@ -131,14 +131,6 @@ async fn by_the_client_library_through_kills() {
         "nothing is there that was not acknowledged, or twice"
     );
     node.stop();
-}
-
-/// An address that nobody else comes by, so that the producer finds the node again: below the
-/// ports that the kernel gives to connections.
-fn own_address() -> String {
-    let mut ports = (0..10_000).map(|n| 20_000 + (std::process::id() + n) % 10_000);
-    let free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
-    format!("127.0.0.1:{}", ports.find(free).expect("a free port"))
 }
 
 #[test]

@@ -154,6 +154,7 @@ async fn a_fetch_that_waits_elsewhere_is_woken_and_a_stop_answers_it() {
     let mut waiting = Vec::new();
     for client in [&zero, &one] {
         let builder = client.consumer("t").start(StartAt::Latest).wait_max_ms(60_000);
+        let builder = builder.retry_for(Duration::ZERO);
         let mut consumer = builder.build().await.expect("the topic");
         waiting.push(tokio::spawn(async move {
             let woken = consumer.poll().await.map(|messages| messages.len());

@@ -6,14 +6,19 @@
 
 use std::error::Error;
 
-use net::client::{AckLevel, Client, ClientError, ErrorCode, NewTopic, Record, StartAt};
+use net::client::{Client, ClientError, ErrorCode, NewTopic, Record, StartAt};
 
 const RECORDS: usize = 10;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9440".to_owned());
-    let client = Client::connect(&address).await?;
+    run(&address).await
+}
+
+/// Makes the topic `example`, sends, and reads what was sent.
+pub async fn run(address: &str) -> Result<(), Box<dyn Error>> {
+    let client = Client::connect(address).await?;
     println!("connected to {}, shard {}", client.node().name, client.node().shard);
 
     let topic = NewTopic {
@@ -32,7 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The consumer begins behind what is there already, before the records are sent.
     let mut consumer = client.consumer("example").start(StartAt::Latest).build().await?;
 
-    let producer = client.producer("example").ack(AckLevel::Durable).timings(true).build().await?;
+    // Once each, in order, durable: that is what a producer does unless told otherwise.
+    let producer = client.producer("example").timings(true).build().await?;
     let mut acks = Vec::new();
     for number in 0..RECORDS {
         let (key, value) = (format!("key-{}", number % 3), format!("value-{number}"));

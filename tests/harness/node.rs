@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientConfig, NewTopic};
@@ -16,6 +17,18 @@ use super::uringmq;
 /// A directory on the file system of the build directory (not a tmpfs), gone when dropped.
 pub(crate) fn fresh_dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test")
+}
+
+/// An address that nobody else comes by, so that clients find a node again: below the ports that the
+/// kernel gives to connections (one of those could connect to itself).
+pub(crate) fn own_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::from_fn(|| {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        (next < 10_000).then(|| 20_000 + (std::process::id() + next) % 10_000)
+    });
+    let free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    format!("127.0.0.1:{}", ports.find(free).expect("a free port"))
 }
 
 /// Whether the machine has room for two reactors.
@@ -76,9 +89,10 @@ impl Node {
         Client::connect(&*self.address).await.expect("the node takes connections")
     }
 
-    /// A client on the reactor of a shard.
+    /// A client of one connection, on the reactor of a shard.
     pub(crate) async fn client_at(&self, shard_wish: u16) -> Client {
-        let config = ClientConfig { shard_wish, ..ClientConfig::default() };
+        let config =
+            ClientConfig { shard_wish, connection_per_shard: false, ..ClientConfig::default() };
         let client = Client::connect_with(&*self.address, config).await;
         client.expect("the node takes connections")
     }

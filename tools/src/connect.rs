@@ -57,7 +57,7 @@ pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Ex
 /// Ack levels as options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Ack {
-    /// Nobody answers: a message may be lost and nobody will say so.
+    /// Taken by the node, and nothing more: a message may be lost and nobody will say so.
     None,
     /// In the node's memory: lost with its process.
     Memory,

@@ -6,16 +6,15 @@
 //! nothing more, however fast others produce; messages of one queue come in order; with `--group`
 //! nothing is committed that was not printed and flushed.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+mod format;
+mod ranges;
+
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use net::client::{Client, Consumer, ListKind, Message, StartAt, TopicDetails};
-use serde_json::{Map, Value, json};
+use net::client::{Consumer, Message, StartAt};
 use tokio::time::Instant;
 
 use crate::connect::{Server, block_on};
@@ -24,6 +23,10 @@ use crate::failure::Failure;
 use crate::output::written;
 use crate::start_at::Start;
 use crate::stop;
+use format::{Format, Writer};
+use ranges::{ToRead, committed, find_ranges};
+
+pub(crate) use format::insert_bytes;
 
 /// Output is gathered up to this size while more messages are at hand.
 const OUT_BYTES: usize = 256 * 1024;
@@ -38,14 +41,18 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
      uringmq consume clicks --follow --from latest\n  \
      uringmq consume logs --from 2026-01-31T12:00:00Z --count 10\n  \
      uringmq consume orders --follow --group billing\n  \
-     uringmq consume orders --queue 3 --from 1200 --json | jq .value"
+     uringmq consume orders --queue 3 --from 1200 --json | jq .value\n  \
+     uringmq consume orders -f '%p/%o %k: %s\\n'"
 ))]
 pub(crate) struct Options {
     /// The topic.
     topic: String,
     /// Wait for more at the end, until stopped (Ctrl-C).
-    #[arg(short, long)]
+    #[arg(long)]
     follow: bool,
+    /// End at what was the end when it began: this is what happens without --follow, too.
+    #[arg(short, long, conflicts_with = "follow")]
+    exit_at_end: bool,
     /// Where to begin: earliest, latest, an offset, @MILLISECONDS since 1970, or an RFC 3339 time;
     /// times are those at which the node stored a message.
     #[arg(long, value_name = "WHERE", default_value = "earliest")]
@@ -61,12 +68,17 @@ pub(crate) struct Options {
     /// order, and in no particular order among each other.
     #[arg(long, value_name = "N")]
     queue: Vec<u16>,
-    /// Print the key and this before each value.
-    #[arg(long, value_name = "SEP", conflicts_with = "json")]
+    /// Print the key and this before each value (with --format raw or hex).
+    #[arg(long, value_name = "SEP")]
     key_separator: Option<String>,
-    /// One JSON object per message and line, with offset, times, key and headers. What is not
-    /// UTF-8 is in base64, in a field ending in `_base64`.
-    #[arg(long)]
+    /// raw (the value and a newline), json (an object per line, with offset, times, key and
+    /// headers; what is not UTF-8 is in base64, in a field ending in `_base64`), hex, or a template
+    /// as kcat has them: %s value, %S its length, %k key, %K its length, %h headers, %t topic,
+    /// %p queue, %o offset, %T the producer's time, %n the node's time (in ms), %% \n \t \r \0 \x0a.
+    #[arg(short, long, value_name = "FORMAT", default_value = "raw")]
+    format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with_all = ["format", "key_separator"])]
     json: bool,
     #[command(flatten)]
     server: Server,
@@ -116,7 +128,7 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
             () = stop.notified() => break,
             () = tokio::time::sleep_until(commit_at), if options.group.is_some() => {
                 match printer.flush(true) {
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
                     result => written(result)?,
                 }
                 commit(&mut consumer, &ranges, options).await?;
@@ -125,20 +137,15 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
             }
             messages = consumer.poll() => messages?,
         };
-        for message in &messages {
-            if left == 0 || !accept(&mut ranges, message, options.follow) {
-                continue;
-            }
-            left -= 1;
-            match printer.message(message) {
-                // The reader has seen enough (`| head`).
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                result => written(result)?,
-            }
+        let wanted = accept(&mut ranges, &messages, options.follow, &mut left);
+        match printer.messages(wanted) {
+            // The reader has seen enough (`| head`).
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            result => written(result)?,
         }
         let done = !options.follow && ranges.iter().all(|range| range.next >= range.end);
         match printer.flush(done || left == 0 || options.follow) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             result => written(result)?,
         }
         if done || left == 0 {
@@ -146,7 +153,7 @@ async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Fa
         }
     }
     match printer.flush(true) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
         result => written(result)?,
     }
     commit(&mut consumer, &ranges, options).await
@@ -165,124 +172,51 @@ async fn commit(
     Ok(consumer.commit_offsets(&offsets).await?)
 }
 
-/// How far the group has come, by queue.
-async fn committed(
-    client: &Client,
-    topic: &TopicDetails,
-    options: &Options,
-) -> Result<BTreeMap<u16, u64>, Failure> {
-    let Some(group) = &options.group else { return Ok(BTreeMap::new()) };
-    let places: Vec<_> =
-        wanted(options, topic).into_iter().map(|queue| (topic.id, queue)).collect();
-    let found = client.committed_offsets(group, &places).await?;
-    Ok(found.iter().filter_map(|at| Some((at.queue, at.offset?))).collect())
-}
-
-/// The queues asked for, or all.
-fn wanted(options: &Options, topic: &TopicDetails) -> Vec<u16> {
-    let mut wanted = options.queue.clone();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if wanted.is_empty() {
-        wanted = topic.queues.iter().map(|queue| queue.queue).collect();
-    }
-    wanted
-}
-
-/// What is still to be read of a queue.
-#[derive(Clone, Copy, Debug)]
-struct ToRead {
-    queue: u16,
-    /// Where reading began.
-    begun: u64,
-    next: u64,
-    /// What was visible at the beginning ends here.
-    end: u64,
-}
-
-/// Whether a message is one of those asked for; moves on behind it.
-fn accept(ranges: &mut [ToRead], message: &Message, follow: bool) -> bool {
-    let Some(range) = ranges.iter_mut().find(|range| range.queue == message.queue) else {
-        return false;
+/// Those of these messages, all of one queue, that are asked for; moves on behind them.
+fn accept<'a>(
+    ranges: &mut [ToRead],
+    messages: &'a [Message],
+    follow: bool,
+    left: &mut u64,
+) -> &'a [Message] {
+    let Some(first) = messages.first() else { return &[] };
+    let Some(range) = ranges.iter_mut().find(|range| range.queue == first.queue) else {
+        return &[];
     };
-    range.next = message.offset + 1;
-    follow || message.offset < range.end
-}
-
-async fn find_ranges(
-    client: &Client,
-    topic: &TopicDetails,
-    options: &Options,
-    committed: &BTreeMap<u16, u64>,
-) -> Result<Vec<ToRead>, Failure> {
-    let wanted = wanted(options, topic);
-    let Start(start) = options.from;
-    if matches!(start, StartAt::Offset(_)) && wanted.len() > 1 {
-        let count = wanted.len();
-        return Err(Failure::Usage(format!(
-            "an offset means something in one queue only, and {count} would be read: add --queue N"
-        )));
+    let end = if follow { u64::MAX } else { range.end };
+    let wanted = messages.partition_point(|message| message.offset < end);
+    let taken = wanted.min(usize::try_from(*left).unwrap_or(usize::MAX));
+    let (taken, rest) = messages.split_at_checked(taken).unwrap_or((messages, &[]));
+    *left -= taken.len() as u64;
+    // What is beyond the end is behind us, too; what is beyond the count is not.
+    let last = if *left > 0 { rest.last().or(taken.last()) } else { taken.last() };
+    if let Some(last) = last {
+        range.next = last.offset + 1;
     }
-    let mut ranges = Vec::with_capacity(wanted.len());
-    for queue in wanted {
-        let described = topic.queues.iter().find(|described| described.queue == queue);
-        let Some(described) = described else {
-            return Err(net::client::ClientError::NoSuchQueue { queue }.into());
-        };
-        let end = described.visible;
-        if let Some(&next) = committed.get(&queue).filter(|next| **next >= described.start) {
-            ranges.push(ToRead { queue, begun: next, next, end });
-            continue;
-        }
-        let next = match start {
-            StartAt::Earliest => described.start,
-            StartAt::Latest => described.visible,
-            StartAt::Offset(offset) => {
-                let (first, end) = (described.start, described.end);
-                if !(first..=end).contains(&offset) {
-                    return Err(Failure::Incomplete(format!(
-                        "offset {offset} is outside of queue {queue} of {}: {first}..{end} are \
-                         stored\n  begin with one of those, or with --from earliest",
-                        topic.name
-                    )));
-                }
-                offset
-            }
-            StartAt::Timestamp(at) => {
-                client.list_offsets(topic.id, queue, ListKind::ByTimestamp, at).await?.offset
-            }
-        };
-        ranges.push(ToRead { queue, begun: next, next, end });
-    }
-    Ok(ranges)
+    taken
 }
 
 /// Writes messages to standard output.
 struct Printer {
     out: io::Stdout,
     gathered: Vec<u8>,
-    key_separator: Option<String>,
-    json: bool,
+    writer: Writer,
 }
 
 impl Printer {
     fn new(options: &Options) -> Self {
-        let key_separator = options.key_separator.clone();
-        Self { out: io::stdout(), gathered: Vec::new(), key_separator, json: options.json }
+        let format = if options.json { Format::Json } else { options.format.clone() };
+        let (topic, key_separator) = (options.topic.clone(), options.key_separator.clone());
+        let writer = Writer { format, topic, key_separator };
+        Self { out: io::stdout(), gathered: Vec::new(), writer }
     }
 
-    fn message(&mut self, message: &Message) -> io::Result<()> {
-        if self.json {
-            serde_json::to_writer(&mut self.gathered, &document(message))?;
-        } else {
-            if let (Some(separator), Some(key)) = (&self.key_separator, &message.key) {
-                self.gathered.extend_from_slice(key);
-                self.gathered.extend_from_slice(separator.as_bytes());
-            }
-            self.gathered.extend_from_slice(message.value.as_deref().unwrap_or_default());
+    fn messages(&mut self, messages: &[Message]) -> io::Result<()> {
+        for message in messages {
+            self.writer.write(&mut self.gathered, message)?;
+            self.flush(false)?;
         }
-        self.gathered.push(b'\n');
-        self.flush(false)
+        Ok(())
     }
 
     fn flush(&mut self, now: bool) -> io::Result<()> {
@@ -297,50 +231,40 @@ impl Printer {
     }
 }
 
-fn document(message: &Message) -> Value {
-    let mut fields = Map::new();
-    fields.insert("queue".to_owned(), message.queue.into());
-    fields.insert("offset".to_owned(), message.offset.into());
-    fields.insert("timestamp_ms".to_owned(), message.timestamp_ms.into());
-    fields.insert("store_timestamp_ms".to_owned(), message.store_timestamp_ms.into());
-    insert_bytes(&mut fields, "key", message.key.as_deref());
-    insert_bytes(&mut fields, "value", message.value.as_deref());
-    if !message.headers.is_empty() {
-        let header = |header: &net::client::Header| {
-            let mut fields = Map::new();
-            insert_bytes(&mut fields, "key", Some(&header.key));
-            insert_bytes(&mut fields, "value", header.value.as_deref());
-            Value::Object(fields)
-        };
-        fields.insert("headers".to_owned(), message.headers.iter().map(header).collect());
-    }
-    Value::Object(fields)
-}
-
-/// Puts bytes into a document: as text, or, with a name that says so, in base64.
-pub(crate) fn insert_bytes(fields: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => fields.insert(name.to_owned(), Value::Null),
-        Some((_, Ok(text))) => fields.insert(name.to_owned(), text.into()),
-        Some((bytes, Err(_))) => {
-            fields.insert(format!("{name}_base64"), json!(BASE64.encode(bytes)))
-        }
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn messages(offsets: std::ops::Range<u64>) -> Vec<Message> {
+        let message = |offset| Message {
+            queue: 1,
+            offset,
+            timestamp_ms: 0,
+            store_timestamp_ms: 0,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        };
+        offsets.map(message).collect()
+    }
+
+    fn range() -> ToRead {
+        ToRead { queue: 1, begun: 0, next: 0, end: 10 }
+    }
+
     #[test]
-    fn what_is_not_text_is_base64() {
-        let mut fields = Map::new();
-        insert_bytes(&mut fields, "value", Some(b"\xff\x00"));
-        insert_bytes(&mut fields, "key", Some("k\u{e4}y".as_bytes()));
-        insert_bytes(&mut fields, "gone", None);
-        assert_eq!(
-            Value::Object(fields),
-            json!({ "gone": null, "key": "k\u{e4}y", "value_base64": "/wA=" })
-        );
+    fn nothing_beyond_the_end_and_no_more_than_asked_for() {
+        let (mut ranges, mut left) = ([range()], u64::MAX);
+        let all = messages(5..15);
+        assert_eq!(accept(&mut ranges, &all, false, &mut left), &all[..5]);
+        assert_eq!(ranges[0].next, 15);
+        assert!(accept(&mut ranges, &messages(15..20), false, &mut left).is_empty());
+
+        let (mut ranges, mut left) = ([range()], 3);
+        assert_eq!(accept(&mut ranges, &all, true, &mut left), &all[..3]);
+        assert_eq!((ranges[0].next, left), (8, 0));
+        assert!(accept(&mut ranges, &all, true, &mut left).is_empty());
+        assert_eq!(ranges[0].next, 8);
+        assert!(accept(&mut ranges, &[], true, &mut left).is_empty());
     }
 }

@@ -14,7 +14,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::failure::Failure;
 
-const READ_BYTES: usize = 64 * 1024;
+/// A pipe gives 64 KiB at most; of a file more at once saves system calls.
+const READ_BYTES: usize = 256 * 1024;
 /// Read ahead of the sender.
 const CHUNKS_AHEAD: usize = 8;
 
@@ -30,16 +31,10 @@ impl Chunk {
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.lines.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
-
-    /// One of them.
-    pub(crate) fn line(&self, at: usize) -> &[u8] {
-        let range = self.lines.get(at).cloned().unwrap_or_default();
-        self.bytes.get(range).unwrap_or_default()
-    }
 }
 
 /// Reads these files one after the other (`-` is standard input) in a thread of its own.
-pub(crate) fn read(files: Vec<PathBuf>, line_bytes_max: usize) -> Receiver<Result<Chunk, Failure>> {
+pub(crate) fn read(files: Vec<PathBuf>, line_bytes_max: usize) -> Chunks {
     let (sender, receiver) = channel(CHUNKS_AHEAD);
     std::thread::spawn(move || {
         for file in files {
@@ -57,10 +52,12 @@ pub(crate) fn read(files: Vec<PathBuf>, line_bytes_max: usize) -> Receiver<Resul
     receiver
 }
 
-type Chunks = Sender<Result<Chunk, Failure>>;
+/// Chunks as they are read.
+pub(crate) type Chunks = Receiver<Result<Chunk, Failure>>;
+type Out = Sender<Result<Chunk, Failure>>;
 
 /// Returns false when nobody takes lines any more.
-fn read_file(path: &Path, line_bytes_max: usize, chunks: &Chunks) -> Result<bool, Failure> {
+fn read_file(path: &Path, line_bytes_max: usize, chunks: &Out) -> Result<bool, Failure> {
     let name = path.display();
     if path == Path::new("-") {
         return cut(&mut io::stdin().lock(), "standard input", line_bytes_max, chunks);
@@ -73,7 +70,7 @@ fn cut(
     input: &mut impl Read,
     what: &str,
     line_bytes_max: usize,
-    chunks: &Chunks,
+    chunks: &Out,
 ) -> Result<bool, Failure> {
     let mut bytes = Vec::new();
     loop {
@@ -111,11 +108,10 @@ fn cut(
 fn lines_of(bytes: &[u8], begun: usize) -> (Vec<Range<usize>>, usize) {
     let mut lines = Vec::new();
     let mut start = 0;
-    for (at, &byte) in bytes.iter().enumerate().skip(begun) {
-        if byte == b'\n' {
-            lines.push(start..at);
-            start = at + 1;
-        }
+    for found in memchr::memchr_iter(b'\n', bytes.get(begun..).unwrap_or_default()) {
+        let at = begun + found;
+        lines.push(start..at);
+        start = at + 1;
     }
     (lines, start)
 }

@@ -8,6 +8,21 @@ use net::client::StartAt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start(pub(crate) StartAt);
 
+/// A point in time, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) i64);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = text.strip_prefix('@').and_then(|millis| millis.parse().ok());
+        time.or_else(|| rfc3339_ms(text)).map(Self).ok_or_else(|| {
+            "expected @MILLISECONDS since 1970, or a time like 2026-01-31T12:00:00Z".to_owned()
+        })
+    }
+}
+
 impl FromStr for Start {
     type Err = String;
 

@@ -8,11 +8,12 @@
 //! `records = last offset delta + 1`; reading allocates nothing and panics on no input, whatever
 //! the counts and lengths inside claim; stamping changes no byte that the checksum covers.
 //!
-//! Absent: compression (a compressed batch passes through; only its header is read), the older
-//! magics 0 and 1, opinions on timestamps (they are the producer's), gaps in offset deltas
+//! Absent: compression (a compressed batch passes through; `compressed` is for those who look into
+//! it), the older magics 0 and 1, opinions on timestamps (they are the producer's), gaps in offset deltas
 //! (nothing here compacts a batch).
 
 mod builder;
+mod compressed;
 mod error;
 mod format;
 mod records;

@@ -109,6 +109,11 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// The same, of records that were compressed and are so no more.
+    pub(super) fn plain(bytes: &'a [u8], header: &BatchHeader) -> Self {
+        Self { codec: 0, ..Self::new(bytes, header) }
+    }
+
     /// Bytes of the batch not read yet: none, after the last record of a sound batch.
     pub(super) fn unread_bytes(&self) -> usize {
         self.rest.len()

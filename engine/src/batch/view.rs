@@ -111,6 +111,10 @@ impl<'a> BatchRef<'a> {
         Records::new(bytes, self.header)
     }
 
+    pub(super) fn header(&self) -> &'a BatchHeader {
+        self.header
+    }
+
     /// The first [`STAMPED_BYTES`] of the batch with the broker's stamps in place;
     /// [`BatchRef::after_stamp`] is the rest.
     #[must_use]

@@ -210,12 +210,12 @@ impl Client {
         Ok(NodeStats { histograms, counters: counters.collect() })
     }
 
-    /// One topic's id and its number of queues.
-    pub(super) async fn resolve(&self, name: &str) -> Result<(u32, u16), ClientError> {
+    /// One topic's id and the shard of each of its queues.
+    pub(super) async fn resolve(&self, name: &str) -> Result<(u32, Vec<u16>), ClientError> {
         let layouts = self.metadata(&[name]).await?;
         let layout = layouts.into_iter().find(|layout| layout.name == name);
         match layout.map(|layout| layout.found) {
-            Some(Ok((id, _, shards))) => Ok((id, shards.len() as u16)),
+            Some(Ok((id, _, shards))) => Ok((id, shards)),
             Some(Err(code)) => Err(ClientError::Server {
                 code,
                 message: name.into(),
@@ -227,7 +227,7 @@ impl Client {
     }
 
     async fn call(&self, request: &Request<'_>) -> Result<Bytes, ClientError> {
-        self.connection.call(request).await
+        self.links.call(request).await
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::task::AbortHandle;
 
 use super::in_flight::{InFlight, ReplyReceiver, Turn, aborted};
@@ -51,9 +51,9 @@ pub struct Node {
 pub(super) struct Connection {
     in_flight: Arc<InFlight>,
     reader: AbortHandle,
+    writer: AbortHandle,
     node: Node,
-    peer: SocketAddr,
-    config: ClientConfig,
+    request_timeout: Duration,
 }
 
 /// A reply on its way: the whole frame.
@@ -66,24 +66,33 @@ pub(super) struct ReplyFuture {
 
 impl Connection {
     pub(super) async fn open(
-        address: impl ToSocketAddrs,
-        config: ClientConfig,
+        addresses: &[SocketAddr],
+        config: &ClientConfig,
+        shard_wish: u16,
     ) -> Result<Self, ClientError> {
-        let opening = say_hello(address, &config);
+        let opening = say_hello(addresses, config, shard_wish);
         let opened = tokio::time::timeout(config.connect_timeout, opening).await;
         let (stream, buffer, node) = opened.map_err(|_| timed_out(config.connect_timeout))??;
-        let peer = stream.peer_addr().map_err(ClientError::lost)?;
-        let in_flight = Arc::new(InFlight::new(&config));
+        let in_flight = Arc::new(InFlight::new(config));
         let (read_half, write_half) = stream.into_split();
-        tokio::spawn(write_requests(write_half, Arc::clone(&in_flight)));
+        let writer = tokio::spawn(write_requests(write_half, Arc::clone(&in_flight)));
         let reader = tokio::spawn(read_replies(read_half, buffer, Arc::clone(&in_flight)));
-        let reader = reader.abort_handle();
-        Ok(Self { in_flight, reader, node, peer, config })
+        let (reader, writer) = (reader.abort_handle(), writer.abort_handle());
+        let request_timeout = config.request_timeout;
+        Ok(Self { in_flight, reader, writer, node, request_timeout })
     }
 
-    /// To whom it was made, and how.
-    pub(super) fn dialed(&self) -> (SocketAddr, ClientConfig) {
-        (self.peer, self.config.clone())
+    /// Whether it has ended, for whatever reason.
+    pub(super) fn is_over(&self) -> bool {
+        self.in_flight.is_over()
+    }
+
+    /// Gives it up: everyone who waits on it hears this.
+    pub(super) fn abandon(&self, error: &ClientError) {
+        self.in_flight.end(error);
+        self.reader.abort();
+        // It may be stuck in the middle of a write that nobody reads.
+        self.writer.abort();
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -118,22 +127,13 @@ impl Connection {
         self.in_flight.register_one_way(share, request)
     }
 
-    /// Sends a request and waits for its reply.
-    pub(super) async fn call(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-    ) -> Result<Bytes, ClientError> {
-        let reply = async { self.start(RequestHeader::default(), request).await?.await };
-        self.in_time(Duration::ZERO, reply).await?
-    }
-
     /// Bounds a wait for a reply, which may take `extra` longer than usual.
     pub(super) async fn in_time<T>(
         &self,
         extra: Duration,
         reply: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
-        let timeout = self.config.request_timeout + extra;
+        let timeout = self.request_timeout + extra;
         tokio::time::timeout(timeout, reply).await.map_err(|_| timed_out(timeout))
     }
 
@@ -176,16 +176,17 @@ fn timed_out(timeout: Duration) -> ClientError {
 }
 
 async fn say_hello(
-    address: impl ToSocketAddrs,
+    addresses: &[SocketAddr],
     config: &ClientConfig,
+    shard_wish: u16,
 ) -> Result<(TcpStream, BytesMut, Node), ClientError> {
     let connect = |error| ClientError::Connect { source: Arc::new(error) };
-    let mut stream = TcpStream::connect(address).await.map_err(connect)?;
+    let mut stream = TcpStream::connect(addresses).await.map_err(connect)?;
     stream.set_nodelay(true).map_err(connect)?;
     let hello = Request::Hello(Hello {
         version_min: VERSION,
         version_max: VERSION,
-        shard_wish: config.shard_wish,
+        shard_wish,
         client: &config.name,
     });
     let mut out = Vec::new();

@@ -6,19 +6,22 @@
 //! With a group it begins where the group left off, and [`Consumer::commit`] says how far it has
 //! come. That is *at least once*: commit after the messages have been dealt with, and what was dealt
 //! with but not committed when something failed comes again.
+//! A lost connection is made again, and what a node could not do for the moment is tried again, with
+//! pauses, for as long as [`ConsumerBuilder::retry_for`] says.
 //! Absent: members of a group that share the queues out among them. Each consumer reads what it is
 //! told to, and whoever commits last decides.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
+use super::backoff::Backoff;
 use super::progress::{Position, Progress};
 use super::queue_reader::{FetchLimits, QueueReader};
-use super::{Client, ClientError, ListKind, Message};
+use super::{Client, ClientError, ListKind, Message, RetryPolicy};
 use crate::wire::limits::WAIT_MAX_MS;
 
 /// Where to begin.
@@ -44,13 +47,26 @@ pub struct ConsumerBuilder {
     start: StartAt,
     group: Option<String>,
     limits: FetchLimits,
+    retry: RetryPolicy,
+    retry_for: Duration,
 }
 
 impl ConsumerBuilder {
     pub(super) fn new(client: Client, topic: String) -> Self {
         let bytes_max = 1024 * 1024;
-        let limits = FetchLimits { bytes_max, bytes_min: 1, wait_max_ms: 15_000 };
-        Self { client, topic, queues: None, start: StartAt::Earliest, group: None, limits }
+        let decompressed_bytes_max = client.links.config().decompressed_bytes_max;
+        let (bytes_min, wait_max_ms) = (1, 15_000);
+        let limits = FetchLimits { bytes_max, bytes_min, wait_max_ms, decompressed_bytes_max };
+        Self {
+            client,
+            topic,
+            queues: None,
+            start: StartAt::Earliest,
+            group: None,
+            limits,
+            retry: RetryPolicy::default(),
+            retry_for: Duration::from_secs(60),
+        }
     }
 
     /// Reads these queues instead of all.
@@ -93,18 +109,32 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Tries again for this long, when the connection breaks or the node cannot answer for the
+    /// moment, before [`Consumer::poll`] says so (60 s; zero: it says so at once).
+    pub fn retry_for(mut self, retry_for: Duration) -> Self {
+        self.retry_for = retry_for;
+        self
+    }
+
+    /// How long to wait before trying again.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// Looks the topic and the starting offsets up.
     pub async fn build(self) -> Result<Consumer, ClientError> {
-        let (topic, count) = self.client.resolve(&self.topic).await?;
-        let queues = self.queues.unwrap_or_else(|| (0..count).collect());
-        if let Some(&queue) = queues.iter().find(|&&queue| queue >= count) {
-            return Err(ClientError::NoSuchQueue { queue });
-        }
+        let (topic, shards) = self.client.resolve(&self.topic).await?;
+        let queues = self.queues.unwrap_or_else(|| (0..shards.len() as u16).collect());
         let limits = FetchLimits {
             bytes_max: self.limits.bytes_max.min(self.client.node().fetch_bytes_max),
             ..self.limits
         };
         let mut readers = Vec::with_capacity(queues.len());
+        for &queue in &queues {
+            let shard = shards.get(usize::from(queue)).ok_or(ClientError::NoSuchQueue { queue })?;
+            readers.push(QueueReader::new(topic, (queue, *shard), limits));
+        }
         let (progress, committed) = match self.group {
             Some(group) => {
                 let (progress, committed) =
@@ -113,31 +143,31 @@ impl ConsumerBuilder {
             }
             None => (None, Vec::new()),
         };
-        for queue in queues {
-            let at = committed.binary_search_by_key(&queue, |at| at.queue).ok();
+        for reader in &mut readers {
+            let at = committed.binary_search_by_key(&reader.queue, |at| at.queue).ok();
             if let Some(at) = at.and_then(|at| committed.get(at)) {
-                let mut reader = QueueReader::new(topic, queue, at.offset, limits);
-                reader.epoch = at.epoch;
-                readers.push(reader);
+                (reader.offset, reader.epoch) = (at.offset, at.epoch);
                 continue;
             }
             let (kind, timestamp_ms) = match self.start {
                 StartAt::Offset(offset) => {
-                    readers.push(QueueReader::new(topic, queue, offset, limits));
+                    reader.offset = offset;
                     continue;
                 }
                 StartAt::Earliest => (ListKind::Earliest, 0),
                 StartAt::Latest => (ListKind::Latest, 0),
                 StartAt::Timestamp(timestamp_ms) => (ListKind::ByTimestamp, timestamp_ms),
             };
-            let found = self.client.list_offsets(topic, queue, kind, timestamp_ms).await?;
-            readers.push(QueueReader::new(topic, queue, found.offset, limits));
+            let found = self.client.list_offsets(topic, reader.queue, kind, timestamp_ms).await?;
+            reader.offset = found.offset;
         }
-        Ok(Consumer { client: self.client, readers, progress, turn: 0 })
+        let (backoff, retry_for) = (Backoff::new(self.retry), self.retry_for);
+        let client = self.client;
+        Ok(Consumer { client, readers, progress, turn: 0, backoff, retry_for, failing: None })
     }
 }
 
-/// A queue could not be read. Polling again tries the same offset again; [`Consumer::seek`]
+/// A queue could not be read, and trying again for as long as was allowed did not help. Polling again tries the same offset again; [`Consumer::seek`]
 /// moves elsewhere.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("queue {queue} at offset {offset}: {source}")]
@@ -158,6 +188,10 @@ pub struct Consumer {
     progress: Option<Progress>,
     /// Which queue is looked at first, so that none starves.
     turn: usize,
+    backoff: Backoff,
+    retry_for: Duration,
+    /// Since when nothing has worked.
+    failing: Option<Instant>,
 }
 
 impl Consumer {
@@ -167,20 +201,67 @@ impl Consumer {
     /// Dropping the future loses nothing.
     pub async fn poll(&mut self) -> Result<Vec<Message>, PollError> {
         loop {
-            self.start_fetches().await?;
-            let (at, reply) = self.next_reply_in_time().await?;
-            let Some(reader) = self.readers.get_mut(at) else { continue };
-            let (queue, offset) = (reader.queue, reader.offset);
-            let messages = reply
-                .and_then(|frame| reader.accept(&frame))
-                .map_err(|source| PollError { queue, offset, source })?;
-            // The next fetch, on its way while the caller works. No room, or no connection any
-            // more: the next poll will see to it, these messages come first.
-            let _ = reader.try_start(&self.client.connection);
-            if !messages.is_empty() {
-                return Ok(messages);
+            match self.next_messages().await {
+                Ok(messages) => {
+                    self.failing = None;
+                    self.backoff.reset();
+                    if !messages.is_empty() {
+                        return Ok(messages);
+                    }
+                }
+                Err(error) => self.recover(error).await?,
             }
         }
+    }
+
+    /// The next answer's messages, perhaps none.
+    async fn next_messages(&mut self) -> Result<Vec<Message>, PollError> {
+        self.start_fetches().await?;
+        let (at, reply) = self.next_reply_in_time().await?;
+        let Some(reader) = self.readers.get_mut(at) else { return Ok(Vec::new()) };
+        let (queue, offset) = (reader.queue, reader.offset);
+        let messages = reply
+            .and_then(|frame| reader.accept(&frame))
+            .map_err(|source| PollError { queue, offset, source })?;
+        // The next fetch, on its way while the caller works. No room, or no connection any more:
+        // the next poll will see to it, these messages come first.
+        if let Some(connection) = self.client.links.open_of_shard(reader.shard) {
+            let _ = reader.try_start(&connection);
+        }
+        Ok(messages)
+    }
+
+    /// Waits before the next attempt; an error that will not pass, or not in time, is the caller's.
+    async fn recover(&mut self, error: PollError) -> Result<(), PollError> {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let left = self.retry_for.saturating_sub(since.elapsed());
+        let enough = self.backoff.is_enough(self.backoff.failures().saturating_add(1));
+        if left.is_zero() || enough || !error.source.passes() {
+            self.failing = None;
+            self.backoff.reset();
+            return Err(error);
+        }
+        if error.source.breaks() {
+            self.disconnect(&error);
+        }
+        let pause = self.backoff.pause(error.source.retry_after());
+        tracing::debug!(%error, ?pause, "trying again");
+        sleep(pause.min(left)).await;
+        Ok(())
+    }
+
+    /// Gives up the fetches that went the same way as the one that was lost.
+    fn disconnect(&mut self, error: &PollError) {
+        let links = &self.client.links;
+        let lost = self.readers.iter().find(|reader| reader.queue == error.queue);
+        let Some(shard) = lost.map(|reader| reader.shard) else { return };
+        if let (ClientError::TimedOut { .. }, Some(connection)) =
+            (&error.source, links.open_of_shard(shard))
+        {
+            connection.abandon(&error.source);
+        }
+        let same = |reader: &&mut QueueReader| reader.shard == shard;
+        self.readers.iter_mut().filter(same).for_each(QueueReader::forget_fetch);
     }
 
     /// Commits, durably, that the group has dealt with everything that [`Consumer::poll`] has handed
@@ -193,10 +274,8 @@ impl Consumer {
             offset: reader.offset,
             epoch: reader.epoch,
         });
-        match &mut self.progress {
-            Some(progress) => progress.commit(&self.client, positions).await,
-            None => Ok(()),
-        }
+        let positions = positions.collect();
+        self.commit_positions(positions).await
     }
 
     /// Commits, durably, these next offsets (by queue): for callers that have dealt with less than
@@ -208,9 +287,25 @@ impl Consumer {
         };
         let positions =
             offsets.iter().map(|&(queue, offset)| Position { queue, offset, epoch: epoch(queue) });
-        match &mut self.progress {
-            Some(progress) => progress.commit(&self.client, positions).await,
-            None => Ok(()),
+        let positions = positions.collect();
+        self.commit_positions(positions).await
+    }
+
+    /// A commit may be sent twice: it says the same both times.
+    async fn commit_positions(&mut self, positions: Vec<Position>) -> Result<(), ClientError> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let deadline = Instant::now() + self.retry_for;
+        self.backoff.reset();
+        loop {
+            let Err(error) = progress.commit(&self.client, &positions).await else {
+                self.backoff.reset();
+                return Ok(());
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !error.passes() {
+                return Err(error);
+            }
+            sleep(self.backoff.pause(error.retry_after()).min(left)).await;
         }
     }
 
@@ -236,17 +331,18 @@ impl Consumer {
     /// Sends as many of the missing fetches as there is room for, and waits for room only if
     /// nothing is in flight.
     async fn start_fetches(&mut self) -> Result<(), PollError> {
-        let connection = &self.client.connection;
-        for reader in &mut self.readers {
-            reader.try_start(connection).map_err(|source| at(reader, source))?;
+        let links = &self.client.links;
+        for reader in self.readers.iter_mut().filter(|reader| !reader.is_in_flight()) {
+            let connection = links.of_shard(reader.shard).await;
+            let started = connection.and_then(|connection| reader.try_start(&connection));
+            started.map_err(|source| at(reader, source))?;
         }
         if self.readers.iter().any(QueueReader::is_in_flight) {
             return Ok(());
         }
-        match self.readers.first_mut() {
-            Some(first) => first.start(connection).await.map_err(|source| at(first, source)),
-            None => Ok(()),
-        }
+        let Some(first) = self.readers.first_mut() else { return Ok(()) };
+        let connection = links.of_shard(first.shard).await.map_err(|source| at(first, source))?;
+        first.start(&connection).await.map_err(|source| at(first, source))
     }
 
     /// The next answer. When none comes although the node should have given up waiting long ago,
@@ -257,9 +353,10 @@ impl Consumer {
         let Some(first) = self.readers.first() else { return std::future::pending().await };
         let (queue, offset) = (first.queue, first.offset);
         let wait_max = Duration::from_millis(first.limits.wait_max_ms.into());
-        let connection = Arc::clone(&self.client.connection);
-        let reply = connection.in_time(wait_max, self.next_reply()).await;
-        reply.map_err(|source| PollError { queue, offset, source })
+        let timeout = self.client.links.config().request_timeout + wait_max;
+        let reply = tokio::time::timeout(timeout, self.next_reply()).await;
+        let source = ClientError::TimedOut { timeout_ms: timeout.as_millis() as u64 };
+        reply.map_err(|_| PollError { queue, offset, source })
     }
 
     /// The next answer, and which reader it belongs to.

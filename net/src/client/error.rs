@@ -3,9 +3,11 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::batch::BatchError;
 
+use super::Compression;
 use crate::wire::{DecodeError, EncodeError, EntryError, ErrorCode, ErrorReply};
 
 /// Why a call failed. Cheap to clone: a lost connection tells everyone who waits on it.
@@ -59,7 +61,33 @@ pub enum ClientError {
     /// What was read is damaged: an entry.
     #[error("damaged data: {0}")]
     Entry(#[from] EntryError),
-    /// What was read is damaged, or compressed, which this client cannot read: a batch.
+    /// A record was not acknowledged within its producer's delivery timeout.
+    #[error("not acknowledged within {timeout_ms} ms{}{}",
+        if *unknown { " (it may be stored)" } else { ", and not stored" },
+        last.as_ref().map(|last| format!("; the last attempt: {last}")).unwrap_or_default())]
+    NotDelivered {
+        /// How long it was tried.
+        timeout_ms: u64,
+        /// Whether it may be stored all the same.
+        unknown: bool,
+        /// Why the last attempt failed, if any did.
+        last: Option<Arc<ClientError>>,
+    },
+    /// A compressed batch cannot be read; [`Consumer::seek`](super::Consumer::seek) to
+    /// `next_offset` goes on behind it.
+    #[error("batch at offset {base_offset}, compressed with {}: {source} (offset {next_offset} is \
+             behind it)", Compression::of_codec(*codec).map_or("an unknown codec", Compression::name))]
+    Decompress {
+        /// Offset of its first record.
+        base_offset: u64,
+        /// The first offset behind it.
+        next_offset: u64,
+        /// Its codec, as in the batch's attributes.
+        codec: u8,
+        /// What the codec said.
+        source: Arc<io::Error>,
+    },
+    /// What was read is damaged: a batch.
     #[error("batch at offset {base_offset}: {source}")]
     Batch {
         /// Offset of its first record.
@@ -81,12 +109,35 @@ impl ClientError {
     pub fn outcome_unknown(&self) -> bool {
         match self {
             Self::ConnectionLost { .. } | Self::TimedOut { .. } | Self::Reply(_) => true,
+            Self::NotDelivered { unknown, .. } => *unknown,
             Self::Server { code, .. } => {
                 use ErrorCode::{FlushDiskTimeout, Internal, ShardPoisoned};
                 matches!(code, FlushDiskTimeout | Internal | ShardPoisoned)
             }
             _ => false,
         }
+    }
+
+    /// Whether the connection it came over is of no use any more.
+    pub(super) fn breaks(&self) -> bool {
+        matches!(self, Self::ConnectionLost { .. } | Self::TimedOut { .. } | Self::Reply(_))
+    }
+
+    /// Whether trying again, over a new connection if need be, may help.
+    pub(super) fn passes(&self) -> bool {
+        self.retryable() || self.breaks() || matches!(self, Self::Connect { .. })
+    }
+
+    /// When the node said to come back.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Server { retry_after_ms, .. } => Duration::from_millis((*retry_after_ms).into()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn is(&self, expected: ErrorCode) -> bool {
+        matches!(self, Self::Server { code, .. } if *code == expected)
     }
 
     pub(super) fn lost(source: io::Error) -> Self {

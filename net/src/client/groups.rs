@@ -58,7 +58,7 @@ impl Client {
         let mut buffer = Vec::new();
         let offsets = Offsets::encode(offsets, &mut buffer)?;
         let request = Request::OffsetCommit(OffsetCommit { group, ack, offsets });
-        let frame = self.connection.call(&request).await?;
+        let frame = self.links.call(&request).await?;
         answer!(&frame, Reply::OffsetCommit(results) => results)
     }
 
@@ -92,14 +92,14 @@ impl Client {
         places: Places<'_>,
     ) -> Result<Vec<CommittedOffset>, ClientError> {
         let request = Request::OffsetFetch(OffsetFetch { group, places });
-        let frame = self.connection.call(&request).await?;
+        let frame = self.links.call(&request).await?;
         let offsets = answer!(&frame, Reply::OffsetFetch(offsets) => offsets)?;
         offsets.into_iter().map(owned).collect()
     }
 
     /// Lists all groups that have committed something.
     pub async fn list_groups(&self) -> Result<Vec<GroupInfo>, ClientError> {
-        let frame = self.connection.call(&Request::GroupList).await?;
+        let frame = self.links.call(&Request::GroupList).await?;
         let groups = answer!(&frame, Reply::GroupList(groups) => groups)?;
         let info = |group: crate::wire::GroupSummary<'_>| {
             let (name, queues) = (group.name.to_owned(), group.queues);
@@ -110,7 +110,7 @@ impl Client {
 
     /// An id for an idempotent producer.
     pub(super) async fn init_producer(&self) -> Result<ProducerId, ClientError> {
-        let frame = self.connection.call(&Request::InitProducerId).await?;
+        let frame = self.links.call(&Request::InitProducerId).await?;
         answer!(&frame, Reply::InitProducerId(producer) => producer)
     }
 }

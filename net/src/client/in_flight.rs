@@ -191,6 +191,11 @@ impl InFlight {
         }
     }
 
+    /// Whether the connection has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
     /// Nobody will request any more.
     pub(super) fn close(&self) {
         self.state().closing = true;

@@ -1,12 +1,15 @@
 //! What a consumer gets: messages that share the memory of the reply they came in.
 //!
 //! Nothing is copied per message; in turn, one message kept for long keeps its whole reply (and
-//! what was read together with it) in memory.
+//! what was read together with it) in memory. Those of a compressed batch share what it was made of.
 
 use bytes::Bytes;
-use engine::batch::{BatchRef, Record};
+use engine::batch::{BatchRef, Record, Records};
 
 use super::ClientError;
+
+/// A count that a batch claims is believed up to here.
+const RESERVED_MAX: u32 = 16 * 1024;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +39,12 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
-/// Appends the messages of `batch` from offset `wanted` on; all of them or, on an error, none.
-/// `frame` is the memory that `batch` lies in.
+/// Appends the messages of a batch from offset `wanted` on; all of them or, on an error, none.
+/// `memory` is what `records` lie in.
 pub(super) fn append_messages(
     messages: &mut Vec<Message>,
-    frame: &Bytes,
+    memory: &Bytes,
+    records: Records<'_>,
     batch: &BatchRef<'_>,
     queue: u16,
     store_timestamp_ms: u64,
@@ -48,14 +52,15 @@ pub(super) fn append_messages(
 ) -> Result<(), ClientError> {
     let base_offset = batch.base_offset();
     let before = messages.len();
-    for record in batch.records() {
+    messages.reserve(batch.record_count().min(RESERVED_MAX) as usize);
+    for record in records {
         let record = record.map_err(|source| {
             messages.truncate(before);
             ClientError::Batch { base_offset, source }
         })?;
         let offset = base_offset.saturating_add(u64::from(record.offset_delta));
         if offset >= wanted {
-            messages.push(message(frame, &record, queue, offset, store_timestamp_ms));
+            messages.push(message(memory, &record, queue, offset, store_timestamp_ms));
         }
     }
     Ok(())

@@ -1,26 +1,31 @@
-//! The client library: one connection, many requests in flight, typed answers.
+//! The client library: producers, consumers and everything else one asks of a node.
 //!
-//! Reading order: `connection` (the tasks), `in_flight` (correlation, bounds), `admin` (one method per operation),
-//! `producer`, `idempotent`, `consumer`, `groups`, `message`.
+//! Reading order: `links` (the connections), `connection` (a connection's tasks), `in_flight`
+//! (correlation, bounds), `admin` (one method per operation), `producer`, `consumer`, `groups`,
+//! `message`, `compression`, `backoff`. Which options give which guarantee:
+//! `net/docs/guarantees.md`.
 //!
 //! Invariants: what is in flight is bounded in requests and in bytes, and a request that would
-//! pass the bound waits; dropping any future of this module leaves the connection usable (a
-//! request already sent stays in flight until its reply comes, which is then dropped); when the
-//! connection is lost, every future waiting on it ends with an error.
+//! pass the bound waits; dropping any future of this module leaves the client usable (a request
+//! already sent stays in flight until its reply comes, which is then dropped); when a connection is
+//! lost, every request waiting on it ends with an error, and the next one connects again.
 //!
-//! Deliberately absent: reconnecting and retrying (whether a lost produce may be repeated is the
-//! caller's to know, unless it is an [`IdempotentProducer`]'s), more than one connection per
-//! [`Client`], sharing out queues among a group's consumers, compression.
+//! Producers and consumers try again by themselves, for as long as they were told; single
+//! operations ([`Client::create_topic`] and the like) do not: their caller knows whether to.
+//! Deliberately absent: sharing out queues among a group's consumers, TLS.
 
 mod admin;
+mod backoff;
+mod compression;
 mod config;
 mod connection;
 mod consumer;
 mod error;
 mod groups;
-mod idempotent;
 mod in_flight;
+mod links;
 mod message;
+mod produce;
 mod producer;
 mod progress;
 mod queue_reader;
@@ -35,24 +40,31 @@ use tokio::net::ToSocketAddrs;
 pub use admin::{
     NewTopic, NodeCounter, NodeHistogram, NodeStats, TopicDetails, TopicInfo, TopicLayout,
 };
+pub use backoff::RetryPolicy;
+pub use compression::Compression;
 pub use config::ClientConfig;
 pub use connection::Node;
 pub use consumer::{Consumer, ConsumerBuilder, PollError, StartAt};
 pub use error::ClientError;
 pub use groups::{CommittedOffset, GroupInfo};
-pub use idempotent::IdempotentProducer;
 pub use message::{Header, Message};
-pub use producer::{Ack, Partitioner, Producer, ProducerBuilder, Record, Sent};
+pub use produce::BatchAck;
+pub use producer::{
+    Ack, BatchReport, Partitioner, Producer, ProducerBuilder, ProducerCounts, ProducerObserver,
+    ProducerStats, Record, Sent,
+};
+
+pub use engine::batch::RecordHeader;
 
 pub use crate::wire::{AckLevel, ErrorCode, ListKind, NewOffset, Retention, Timings, TopicAlter};
 
-use connection::Connection;
+use links::Links;
 
-/// A connection to a node. Clones share it; it closes when the last clone, and the last future
-/// that waits on it, is gone.
+/// A node, and the connections to it. Clones share them; they close when the last clone, and the
+/// last future that waits on one, is gone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    connection: Arc<Connection>,
+    links: Arc<Links>,
 }
 
 impl Client {
@@ -66,26 +78,22 @@ impl Client {
         address: impl ToSocketAddrs,
         config: ClientConfig,
     ) -> Result<Self, ClientError> {
-        let connection = Connection::open(address, config).await?;
-        Ok(Self { connection: Arc::new(connection) })
+        let looked_up = tokio::net::lookup_host(address).await;
+        let addresses = looked_up.map_err(|error| ClientError::Connect { source: error.into() })?;
+        let links = Links::open(addresses.collect(), config).await?;
+        Ok(Self { links: Arc::new(links) })
     }
 
-    /// What the node said about itself.
+    /// What the node said about itself when the first connection was made.
     #[must_use]
     pub fn node(&self) -> &Node {
-        self.connection.node()
-    }
-
-    /// Another connection to the same node, with the same configuration.
-    async fn connect_again(&self) -> Result<Self, ClientError> {
-        let (address, config) = self.connection.dialed();
-        Self::connect_with(address, config).await
+        self.links.node()
     }
 
     /// Waits until everything requested so far, one-way records among it, was handed to the
     /// operating system.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        self.connection.flush().await
+        self.links.flush().await
     }
 
     /// Prepares to send records to a topic.

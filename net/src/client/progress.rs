@@ -50,10 +50,10 @@ impl Progress {
     pub(super) async fn commit(
         &mut self,
         client: &Client,
-        positions: impl Iterator<Item = Position>,
+        positions: &[Position],
     ) -> Result<(), ClientError> {
         let changed = |at: &Position| self.committed.get(&at.queue) != Some(&at.offset);
-        let positions: Vec<_> = positions.filter(changed).collect();
+        let positions: Vec<_> = positions.iter().copied().filter(changed).collect();
         for part in positions.chunks(OFFSETS_PER_REQUEST) {
             let topic = self.topic;
             let new = |&Position { queue, offset, epoch }: &Position| {

@@ -11,7 +11,7 @@ use engine::batch::BatchRef;
 use super::admin::answer;
 use super::connection::{Connection, ReplyFuture};
 use super::message::append_messages;
-use super::{ClientError, Message};
+use super::{ClientError, Message, compression};
 use crate::wire::limits::BATCH_BYTES_MAX;
 use crate::wire::{Entries, Entry, Fetch, Kind, Reply, Request, RequestHeader, decode_reply};
 
@@ -21,11 +21,14 @@ pub(super) struct FetchLimits {
     pub(super) bytes_max: u32,
     pub(super) bytes_min: u32,
     pub(super) wait_max_ms: u32,
+    /// Most that is made of one compressed batch.
+    pub(super) decompressed_bytes_max: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct QueueReader {
     pub(super) queue: u16,
+    pub(super) shard: u16,
     /// The next offset to hand out.
     pub(super) offset: u64,
     topic: u32,
@@ -36,8 +39,13 @@ pub(super) struct QueueReader {
 }
 
 impl QueueReader {
-    pub(super) fn new(topic: u32, queue: u16, offset: u64, limits: FetchLimits) -> Self {
-        Self { queue, offset, topic, epoch: 0, limits, in_flight: None }
+    pub(super) fn new(topic: u32, (queue, shard): (u16, u16), limits: FetchLimits) -> Self {
+        Self { queue, shard, offset: 0, topic, epoch: 0, limits, in_flight: None }
+    }
+
+    /// Forgets a fetch that will not be answered.
+    pub(super) fn forget_fetch(&mut self) {
+        self.in_flight = None;
     }
 
     pub(super) fn is_in_flight(&self) -> bool {
@@ -82,10 +90,15 @@ impl QueueReader {
         let reply = answer!(frame, Reply::Fetch(reply) => reply)?;
         let before = self.offset;
         let mut messages = Vec::new();
+        // What one answer may become: the rest of it is fetched again.
+        let mut room = self.limits.decompressed_bytes_max as usize;
         for entry in Entries::new(reply.entries) {
             let accepted = entry
                 .map_err(ClientError::from)
-                .and_then(|entry| self.accept_entry(frame, &entry, &mut messages));
+                .and_then(|entry| self.accept_entry(frame, &entry, &mut room, &mut messages));
+            if room == 0 && !messages.is_empty() {
+                break;
+            }
             match accepted {
                 Ok(()) => {}
                 Err(error) if messages.is_empty() => return Err(error),
@@ -103,6 +116,7 @@ impl QueueReader {
         &mut self,
         frame: &Bytes,
         entry: &Entry<'_>,
+        room: &mut usize,
         messages: &mut Vec<Message>,
     ) -> Result<(), ClientError> {
         if entry.kind != Kind::Data {
@@ -119,12 +133,37 @@ impl QueueReader {
             return Ok(());
         }
         if !batch.is_control() {
-            let stored_ms = entry.store_timestamp_ms;
-            append_messages(messages, frame, &batch, self.queue, stored_ms, self.offset)?;
+            let plain = self.unpacked(&batch, end)?;
+            let (memory, records) = match &plain {
+                Some(plain) => (plain, batch.records_in(plain)),
+                None => (frame, batch.records()),
+            };
+            *room = room.saturating_sub(plain.as_ref().map_or(0, Bytes::len));
+            let (stored_ms, wanted) = (entry.store_timestamp_ms, self.offset);
+            append_messages(messages, memory, records, &batch, self.queue, stored_ms, wanted)?;
         }
         self.offset = end;
         self.epoch = batch.leader_epoch();
         Ok(())
+    }
+
+    /// The records of a compressed batch; `None` if it is not compressed.
+    fn unpacked(
+        &self,
+        batch: &BatchRef<'_>,
+        next_offset: u64,
+    ) -> Result<Option<Bytes>, ClientError> {
+        if !batch.is_compressed() {
+            return Ok(None);
+        }
+        let (codec, bytes_max) = (batch.codec(), self.limits.decompressed_bytes_max);
+        let plain = compression::unpack(codec, batch.record_bytes(), bytes_max);
+        plain.map(Some).map_err(|source| ClientError::Decompress {
+            base_offset: batch.base_offset(),
+            next_offset,
+            codec,
+            source: Arc::new(source),
+        })
     }
 
     fn request(&self) -> Request<'static> {

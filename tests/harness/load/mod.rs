@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use net::client::{AckLevel, Client, ClientError, ErrorCode, NewTopic};
+use net::wire::SHARD_ANY;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
@@ -138,7 +139,9 @@ impl Load {
         let mut tasks = Vec::new();
         for number in 0..PRODUCERS {
             let random = StdRng::seed_from_u64(random.random());
-            let task = produce::run(node.client().await, number, random, Arc::clone(witness));
+            // Over one connection requests keep their order.
+            let client = node.client_at(SHARD_ANY).await;
+            let task = produce::run(client, number, random, Arc::clone(witness));
             tasks.push(tokio::task::spawn_local(task));
         }
         let (client, other) = (node.client().await, node.client().await);

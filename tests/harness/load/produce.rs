@@ -1,8 +1,9 @@
-//! Plain producers: all ack levels, one way among them, several requests in flight.
+//! Batches that are sent once: all ack levels, one way among them, several requests in flight.
 
 use std::sync::Arc;
 
-use net::client::{AckLevel, Client, Record};
+use engine::batch::{NewRecord, append_single};
+use net::client::{AckLevel, Client, Partitioner, Record};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -18,13 +19,13 @@ const LEVELS: [AckLevel; 4] =
 pub(super) async fn run(client: Client, number: usize, mut random: StdRng, witness: Arc<Witness>) {
     let topic = number % TOPICS.len();
     let (name, of_topic) = TOPICS[topic];
-    let mut producers = Vec::new();
-    for level in LEVELS {
-        let producer = client.producer(name).ack(level).build().await;
-        // A node may be killed that early.
-        let Ok(producer) = producer else { return };
-        producers.push((level, producer));
-    }
+    // A node may be killed that early.
+    let Ok(of_name) = client.metadata(&[name]).await else { return };
+    let (id, _, queues) = of_name[0].found.clone().expect("the topic is there");
+    // One key, so one queue: the order can be checked.
+    let queue = (number % queues.len()) as u16;
+    let one_way = client.producer(name).partitioner(Partitioner::Queue(queue)).build().await;
+    let Ok(one_way) = one_way else { return };
     loop {
         // Whatever comes into such a topic has to become durable, to be seen.
         while witness.now_at_most(of_topic) != of_topic {
@@ -36,18 +37,16 @@ pub(super) async fn run(client: Client, number: usize, mut random: StdRng, witne
             witness.promises().sequences[number] += 1;
             let value = witness.value(number, sequence);
             let level = witness.now_at_most(LEVELS[random.random_range(0..LEVELS.len())]);
-            let of_level = producers.iter().find(|(of, _)| *of == level);
-            let (_, producer) = of_level.expect("one for each");
-            // One key, so one queue: the order can be checked.
-            let key = [number as u8];
-            let record = Record::new(&value).with_key(&key);
             if level == AckLevel::None {
-                if producer.send_one_way(&record).await.is_err() {
+                if one_way.send_one_way(&Record::new(&value)).await.is_err() {
                     break;
                 }
                 continue;
             }
-            match producer.send_async(&record).await {
+            let mut batch = Vec::new();
+            let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+            append_single(&mut batch, &record, 1 << 20).expect("it fits");
+            match client.produce(id, queue, Some(level), &batch).await {
                 Ok(ack) => acks.push((level, sequence, ack)),
                 Err(_) => break,
             }
@@ -57,11 +56,11 @@ pub(super) async fn run(client: Client, number: usize, mut random: StdRng, witne
         }
         for (level, sequence, ack) in acks {
             // The crash may have come in the middle: the others may still have been answered.
-            let Ok(sent) = ack.await else { continue };
+            let Ok(offset) = ack.await else { continue };
             if witness.survives(level) {
                 witness.promised(|promises, at| {
                     let given = Given { at, producer: number, sequence };
-                    promises.message(topic, (sent.queue, sent.offset), given);
+                    promises.message(topic, (queue, offset), given);
                 });
             }
         }

@@ -1,5 +1,7 @@
 //! A consumer with a group begins where the group left off and commits what is new.
 
+use std::time::Duration;
+
 use super::peer::Peer;
 use crate::client::{AckLevel, ClientConfig, ClientError, ErrorCode, StartAt};
 use crate::wire::{
@@ -59,6 +61,7 @@ async fn resume_and_commit() {
     };
     let calls = async {
         let consumer = client.consumer("t").group("g").start(StartAt::Latest);
+        let consumer = consumer.retry_for(Duration::ZERO);
         let mut consumer = consumer.build().await.unwrap();
         let positions: Vec<_> = (0..3).map(|queue| consumer.position(queue).unwrap()).collect();
         assert_eq!(positions, [20, 30, 30]);

@@ -1,18 +1,20 @@
 //! An idempotent producer sends the very same batch again, or begins another epoch; never anything
 //! in between.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::batch::BatchRef;
 use tokio::net::TcpListener;
 
 use super::peer::{Frame, Peer};
-use crate::client::{AckLevel, Client, ClientError, ErrorCode, IdempotentProducer, Record};
+use crate::client::{
+    AckLevel, Client, ClientError, ErrorCode, Producer, ProducerBuilder, ProducerStats, Record,
+};
 use crate::wire::limits::BATCH_BYTES_MAX;
 use crate::wire::{ErrorReply, Operation, ProducerId, Reply, Request, TopicMetadata};
 
 const ID: i64 = 1 << 32;
-const RETRY_FOR: Duration = Duration::from_secs(5);
 
 /// The next request and its batch.
 async fn batch(peer: &mut Peer) -> (Frame, Vec<u8>) {
@@ -36,13 +38,14 @@ async fn refuse(peer: &mut Peer, frame: &Frame, code: ErrorCode) {
 }
 
 /// A producer for a topic of one queue, and the node it is connected to.
-async fn connected(retry_for: Duration) -> (IdempotentProducer, Peer, TcpListener) {
+async fn connected(
+    options: impl FnOnce(ProducerBuilder) -> ProducerBuilder,
+) -> (Producer, Peer, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let producer = async {
         let client = Client::connect(address).await.unwrap();
-        let producer = client.producer("t").retry_for(retry_for);
-        producer.build_idempotent().await.unwrap()
+        options(client.producer("t")).build().await.unwrap()
     };
     let node = async {
         let mut peer = Peer::accept(&listener).await;
@@ -62,7 +65,7 @@ async fn connected(retry_for: Duration) -> (IdempotentProducer, Peer, TcpListene
 
 #[tokio::test]
 async fn a_broken_connection_brings_the_same_batch_again() {
-    let (producer, mut peer, listener) = connected(RETRY_FOR).await;
+    let (producer, mut peer, listener) = connected(|builder| builder).await;
     let node = async {
         let (frame, first) = batch(&mut peer).await;
         assert_eq!(numbers(&first), (ID, 0, 0, b"a".to_vec()));
@@ -77,6 +80,7 @@ async fn a_broken_connection_brings_the_same_batch_again() {
         let (frame, again) = batch(&mut peer).await;
         assert_eq!(again, second);
         peer.reply(frame.correlation(), &Reply::Produce(12)).await;
+        peer
     };
     let calls = async {
         let two = [Record::new(b"a"), Record::new(b"b")];
@@ -89,7 +93,7 @@ async fn a_broken_connection_brings_the_same_batch_again() {
 
 #[tokio::test]
 async fn what_is_refused_leaves_its_number_and_what_is_unknown_ends_the_epoch() {
-    let (producer, mut peer, _listener) = connected(RETRY_FOR).await;
+    let (producer, mut peer, _listener) = connected(|builder| builder).await;
     let node = async {
         let (frame, refused) = batch(&mut peer).await;
         refuse(&mut peer, &frame, ErrorCode::CorruptBatch).await;
@@ -106,11 +110,14 @@ async fn what_is_refused_leaves_its_number_and_what_is_unknown_ends_the_epoch() 
         let (frame, next) = batch(&mut peer).await;
         assert_eq!(numbers(&next), (ID, 2, 0, b"4".to_vec()));
         peer.reply(frame.correlation(), &Reply::Produce(1)).await;
-        // A caller that does not wait leaves the batch's fate open.
-        batch(&mut peer).await;
-        let (frame, next) = batch(&mut peer).await;
-        assert_eq!(numbers(&next), (ID, 3, 0, b"6".to_vec()));
-        peer.reply(frame.correlation(), &Reply::Produce(3)).await;
+        // A caller that does not wait changes nothing: the next one has the next number.
+        let (first, next) = batch(&mut peer).await;
+        assert_eq!(numbers(&next), (ID, 2, 1, b"5".to_vec()));
+        let (second, next) = batch(&mut peer).await;
+        assert_eq!(numbers(&next), (ID, 2, 2, b"6".to_vec()));
+        peer.reply(first.correlation(), &Reply::Produce(2)).await;
+        peer.reply(second.correlation(), &Reply::Produce(3)).await;
+        peer
     };
     let calls = async {
         let refused = producer.send(&Record::new(b"1")).await.unwrap_err();
@@ -126,9 +133,85 @@ async fn what_is_refused_leaves_its_number_and_what_is_unknown_ends_the_epoch() 
     tokio::join!(calls, node);
 }
 
+/// Sends these values, a batch each, one after the other.
+async fn send_each(producer: &Producer, values: &[&[u8]]) -> Vec<crate::client::Ack> {
+    let mut acks = vec![];
+    for value in values {
+        acks.push(producer.send_async(&Record::new(value)).await.unwrap());
+    }
+    acks
+}
+
+#[tokio::test]
+async fn those_behind_a_refused_batch_move_up() {
+    let (producer, mut peer, _listener) = connected(|builder| builder.batch_bytes(1)).await;
+    let node = async {
+        let mut frames = vec![];
+        for sequence in 0..3 {
+            let (frame, batch) = batch(&mut peer).await;
+            assert_eq!(numbers(&batch).2, sequence);
+            frames.push(frame);
+        }
+        refuse(&mut peer, &frames[0], ErrorCode::CorruptBatch).await;
+        for frame in &frames[1..] {
+            refuse(&mut peer, frame, ErrorCode::OutOfOrderSequence).await;
+        }
+        for (sequence, value) in [(0, b"b"), (1, b"c")] {
+            let (frame, batch) = batch(&mut peer).await;
+            assert_eq!(numbers(&batch), (ID, 0, sequence, value.to_vec()));
+            peer.reply(frame.correlation(), &Reply::Produce(sequence as u64)).await;
+        }
+        peer
+    };
+    let calls = async {
+        let mut acks = send_each(&producer, &[b"a", b"b", b"c"]).await.into_iter();
+        assert!(!acks.next().unwrap().await.unwrap_err().outcome_unknown());
+        assert_eq!(acks.next().unwrap().await.unwrap().offset, 0);
+        assert_eq!(acks.next().unwrap().await.unwrap().offset, 1);
+        assert!(producer.flush().await.is_err(), "the first one's");
+        assert!(producer.flush().await.is_ok());
+    };
+    tokio::join!(calls, node);
+}
+
+#[tokio::test]
+async fn behind_a_batch_in_doubt_only_what_was_surely_refused_goes_again() {
+    let (producer, mut peer, _listener) = connected(|builder| builder.batch_bytes(1)).await;
+    let node = async {
+        let mut frames = vec![];
+        for _ in 0..4 {
+            frames.push(batch(&mut peer).await.0);
+        }
+        refuse(&mut peer, &frames[0], ErrorCode::FlushDiskTimeout).await;
+        peer.reply(frames[1].correlation(), &Reply::Produce(1)).await;
+        refuse(&mut peer, &frames[2], ErrorCode::Busy).await;
+        refuse(&mut peer, &frames[3], ErrorCode::OutOfOrderSequence).await;
+        for (sequence, value) in [(0, b"c"), (1, b"d")] {
+            let (frame, batch) = batch(&mut peer).await;
+            assert_eq!(numbers(&batch), (ID, 1, sequence, value.to_vec()));
+            peer.reply(frame.correlation(), &Reply::Produce(2 + sequence as u64)).await;
+        }
+        peer
+    };
+    let calls = async {
+        let acks = send_each(&producer, &[b"a", b"b", b"c", b"d"]).await;
+        let mut outcomes = vec![];
+        for ack in acks {
+            outcomes.push(ack.await.map(|sent| sent.offset).map_err(|e| e.outcome_unknown()));
+        }
+        assert_eq!(outcomes, [Err(true), Ok(1), Ok(2), Ok(3)]);
+    };
+    tokio::join!(calls, node);
+}
+
 #[tokio::test]
 async fn a_node_that_stays_away_is_given_up() {
-    let (producer, mut peer, listener) = connected(Duration::from_millis(100)).await;
+    let stats = Arc::new(ProducerStats::new());
+    let timeout = Duration::from_millis(200);
+    let options = |builder: ProducerBuilder| {
+        builder.delivery_timeout(timeout).observer(Arc::clone(&stats) as _)
+    };
+    let (producer, mut peer, listener) = connected(options).await;
     let node = async {
         batch(&mut peer).await;
         drop((peer, listener));
@@ -136,6 +219,18 @@ async fn a_node_that_stays_away_is_given_up() {
     let record = Record::new(b"x");
     let (sent, ()) = tokio::join!(producer.send(&record), node);
     let error = sent.unwrap_err();
-    assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error}");
+    let ClientError::NotDelivered { timeout_ms: 200, unknown: true, last: Some(last) } = &error
+    else {
+        panic!("{error}")
+    };
+    let gone = matches!(**last, ClientError::Connect { .. } | ClientError::ConnectionLost { .. });
+    assert!(gone, "{last}");
     assert!(error.outcome_unknown());
+    // What was never sent is surely not stored.
+    let error = producer.send(&record).await.unwrap_err();
+    assert!(!error.outcome_unknown(), "{error}");
+    assert!(error.to_string().starts_with("not acknowledged within 200 ms, and not stored"));
+    let counts = stats.counts();
+    assert_eq!((counts.records, counts.failed_records), (0, 2));
+    assert!(counts.retries > 1);
 }

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use engine::batch::{BatchBuilder, NewRecord};
+
 use super::peer::Peer;
-use super::small_node::SmallNode;
+use super::small_node::{SmallNode, TOPIC};
 use crate::client::{Client, ClientConfig, ClientError, ErrorCode, NewTopic, Record};
 use crate::wire::{ErrorReply, Operation, Reply, Request};
 
@@ -147,15 +149,16 @@ async fn large_records_wait_for_room_in_bytes() {
     // Room for one full batch: the least there can be.
     let config = ClientConfig { bytes_in_flight_max: 0, ..ClientConfig::default() };
     let client = Client::connect_with(node.address, config).await.unwrap();
-    let producer = client.producer("t").build().await.unwrap();
     let value = vec![0; 600_000];
-    let record = Record::new(&value);
-    let first = producer.send_async(&record).await.unwrap();
-    let second = producer.send_async(&record);
+    let mut builder = BatchBuilder::new(1 << 20);
+    builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).unwrap();
+    let batch = builder.finish().unwrap();
+    let first = client.produce(TOPIC, 0, None, batch).await.unwrap();
+    let second = client.produce(TOPIC, 0, None, batch);
     tokio::pin!(second);
     assert!(poll_once(second.as_mut()).await.is_none());
-    first.await.unwrap();
-    assert_eq!(second.await.unwrap().await.unwrap().offset, 1);
+    assert_eq!(first.await.unwrap(), 0);
+    assert_eq!(second.await.unwrap().await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -164,7 +167,8 @@ async fn a_silent_node_is_noticed_by_a_consumer() {
     let config =
         ClientConfig { request_timeout: Duration::from_millis(300), ..ClientConfig::default() };
     let client = Client::connect_with(node.address, config).await.unwrap();
-    let mut consumer = client.consumer("t").wait_max_ms(10).build().await.unwrap();
+    let mut consumer =
+        client.consumer("t").wait_max_ms(10).retry_for(Duration::ZERO).build().await.unwrap();
     let error = consumer.poll().await.unwrap_err();
     assert!(matches!(error.source, ClientError::TimedOut { timeout_ms: 310 }), "{error}");
     client.producer("t").build().await.unwrap().send(&Record::new(b"late")).await.unwrap();

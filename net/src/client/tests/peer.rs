@@ -39,15 +39,21 @@ impl Peer {
     }
 
     pub(super) async fn accept(listener: &TcpListener) -> Self {
+        Self::accept_of(listener, 1).await.0
+    }
+
+    /// A connection to a node of so many shards, and the shard it wished for.
+    pub(super) async fn accept_of(listener: &TcpListener, shards: u16) -> (Self, u16) {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut peer = Self { stream, read: vec![] };
         let hello = peer.next().await.unwrap();
-        assert!(matches!(hello.decode().1, Request::Hello(_)));
+        let Request::Hello(wanted) = hello.decode().1 else { panic!("{:?}", hello.decode().1) };
+        let wish = wanted.shard_wish;
         let reply = HelloReply {
             version: VERSION,
             shard: 1,
-            shards: 2,
+            shards,
             frame_bytes_max: FRAME_BYTES_MAX,
             batch_bytes_max: BATCH_BYTES_MAX,
             fetch_bytes_max: FETCH_BYTES_MAX,
@@ -55,7 +61,7 @@ impl Peer {
             node: "peer",
         };
         peer.reply(hello.correlation(), &Reply::Hello(reply)).await;
-        peer
+        (peer, wish)
     }
 
     /// The next request; `None` when the client has closed.

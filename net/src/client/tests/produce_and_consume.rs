@@ -111,7 +111,7 @@ async fn a_batch_is_split_by_queue_and_says_where_each_record_went() {
 #[tokio::test]
 async fn records_too_large_for_one_batch_travel_in_several() {
     let (node, client) = connected(1).await;
-    let producer = client.producer("t").build().await.unwrap();
+    let producer = client.producer("t").batch_bytes(1 << 20).build().await.unwrap();
     let value = vec![9; 400_000];
     let sent = producer.send_batch(&[Record::new(&value); 5]).await.unwrap();
     assert!(sent.iter().map(|sent| sent.offset).eq(0..5));
