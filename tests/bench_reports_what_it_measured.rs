@@ -37,7 +37,7 @@ fn as_a_page_that_opens_offline_and_as_histogram_logs() {
     let dir = fresh_dir();
     let out = dir.path().join("out");
     let arguments = ["bench", "--smoke", "--verify", "--modes", "memory,durable"];
-    let more = ["--producers", "1,4", "--no-pin", "--out", path(&out)];
+    let more = ["--producers", "1,4", "--canary", "--no-pin", "--out", path(&out)];
     let text = String::from_utf8(run_well(&[&arguments[..], &more].concat())).expect("text");
     assert!(text.contains("What a producer sees") && text.contains("report.html"), "{text}");
     let found = report_dir(&out);
@@ -56,6 +56,7 @@ fn as_a_page_that_opens_offline_and_as_histogram_logs() {
     let report = json(&fs::read(found.join("report.json")).expect("a report"));
     let runs = report["runs"].as_array().expect("runs");
     assert_eq!(runs.len(), 4);
+    assert!(report["canary"]["latency"]["samples"].as_u64() > Some(10), "{}", report["canary"]);
     for (run, tag) in runs.iter().zip(["memory-1-producer", "memory-4-producers"]) {
         assert!(log.contains(&format!("\nTag={tag},0.")), "{tag} is not in the log");
         let samples = run["latency"]["samples"].as_u64().expect("samples");
@@ -112,16 +113,20 @@ fn and_named_cases_end_with_verdicts() {
     let errors = run_badly(&["bench", "run", "nothing"], 1);
     assert!(errors.contains("there is no case \"nothing\"; there are durable-latency"), "{errors}");
 
-    let dir = fresh_dir();
-    let out = dir.path().join("out");
-    let arguments = ["bench", "run", "backlog", "--smoke", "--no-pin", "--json"];
-    let goals = json(&run_well(&[&arguments[..], &["--out", path(&out)]].concat()));
-    let found: Vec<&str> = goals["goals"]
-        .as_array()
-        .expect("goals")
-        .iter()
-        .filter_map(|g| g["what"].as_str())
-        .collect();
+    // Every one on stages of its own; `--goals` has the others.
+    for (case, what) in [
+        ("bulk", "new space: batches of 970 KiB, bytes/s"),
+        ("6", "durable rate, 64 producers, 500 queues"),
+        ("fan-out", "CPU of a delivered GB, 32 consumers"),
+        ("idle-queues", "memory of each of 2000 idle queues"),
+        ("12", "memory of each of 2 x 100 connections"),
+        ("overload", "goodput at 2 x the peak"),
+    ] {
+        let (goals, _) = run_case(case);
+        assert!(goals.iter().any(|goal| goal == what), "{what:?} is not among {goals:?}");
+    }
+
+    let (found, page) = run_case("backlog");
     for what in [
         "produce, durable p99, 1000/s",
         "index files",
@@ -129,14 +134,24 @@ fn and_named_cases_end_with_verdicts() {
         "device reads of a seek by time",
         "growth of resident memory",
     ] {
-        assert!(found.contains(&what), "{what:?} is not among {found:?}");
+        assert!(found.iter().any(|goal| goal == what), "{what:?} is not among {found:?}");
     }
-    let found = report_dir(&out);
-    let page = fs::read_to_string(found.join("goals.html")).expect("a page");
     assert!(page.contains("goals met") && page.contains("bench run backlog --smoke"), "{page}");
+}
+
+/// Runs a case at smoke size: what was measured, and its page.
+fn run_case(case: &str) -> (Vec<String>, String) {
+    let dir = fresh_dir();
+    let out = dir.path().join("out");
+    let arguments = ["bench", "run", case, "--smoke", "--no-pin", "--json", "--out", path(&out)];
+    let goals = json(&run_well(&arguments));
+    let goals = goals["goals"].as_array().expect("goals").iter();
+    let what = goals.filter_map(|goal| goal["what"].as_str()).map(str::to_owned).collect();
+    let found = report_dir(&out);
     let data = fs::read_dir(&found).expect("a directory").filter_map(Result::ok);
     let left: Vec<_> = data.filter(|entry| entry.path().is_dir()).collect();
     assert!(left.is_empty(), "data is left: {left:?}");
+    (what, fs::read_to_string(found.join("goals.html")).expect("a page"))
 }
 
 /// A fixture of the OpenMessaging Benchmark's kind.

@@ -83,7 +83,7 @@ pub(crate) struct Options {
     /// Measure the published goals instead, each against its yardstick, and say which are met
     #[arg(long, help_heading = "What is compared",
           conflicts_with_all = ["modes", "producers", "wait", "size", "batch", "queues", "consumers",
-                                "in_flight", "rate", "input", "verify", "connect", "smoke"])]
+                                "in_flight", "rate", "input", "verify", "canary", "connect", "smoke"])]
     goals: bool,
     /// With --goals: only the goals of this case (1, 2, 4, 5, 15)
     #[arg(long, value_name = "N", requires = "goals", help_heading = "What is compared")]
@@ -126,6 +126,10 @@ pub(crate) struct Options {
     /// Rounds; a ratio is the median of its rounds [default: 3, with --goals 5]
     #[arg(long, value_name = "N", help_heading = "Method")]
     rounds: Option<u32>,
+    /// Beside it all, look 200 times a second whether the machine itself is slow (an echo and a
+    /// durable write), and mark such times in the report. Costs the disk a little
+    #[arg(long, help_heading = "Method")]
+    canary: bool,
     /// A few seconds that show that everything works, for CI: figures mean little
     #[arg(long, help_heading = "Method", conflicts_with_all = ["duration", "warmup", "rounds"])]
     smoke: bool,
@@ -281,6 +285,7 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         rounds,
         input: options.input.clone(),
         verify: options.verify,
+        canary: options.canary,
         connect: options.connect,
         waiting: options.wait.into(),
         ..options.place.scenario()?

@@ -174,7 +174,8 @@ fn over_time(report: &Report) -> String {
     }
     format!(
         "<h2>Over time</h2>\n<p class=how>Rate and p99 in pieces of the recorded time; upright lines \
-         part the rounds, between which the other modes ran.</p>\n{figure}\n"
+         part the rounds, between which the other modes ran. Dots: a canary saw that the machine itself \
+         was slow.</p>\n{figure}\n"
     )
 }
 

@@ -20,7 +20,7 @@ use crate::yardstick::{Probe, Space, device};
 
 const MESSAGE_BYTES: u32 = 1024;
 /// Messages of a request: 64 KiB, 256 KiB, just below 1 MiB.
-const BATCHES: [u32; 3] = [63, 250, 1000];
+const BATCHES: [u32; 3] = [63, 250, 970];
 /// What the yardsticks write and send.
 const SPACE_BYTES: u64 = 256 << 20;
 const STREAM_BYTES: usize = 256 << 10;
@@ -38,7 +38,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     let id = topic(&mut control, "bulk", 1, Ack::Durable)?;
     let mut written = 0;
     while written < ROUND_BYTES && !stage.stopped() {
-        written += bulk(stage, &again, id, &messages, 1000)?.payload_bytes.max(1 << 20);
+        written += bulk(stage, &again, id, &messages, 970)?.payload_bytes.max(1 << 20);
     }
     again.rest()?;
     for round in 0..stage.options.rounds {

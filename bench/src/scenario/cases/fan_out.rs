@@ -27,7 +27,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     let mut topics = 0_u32;
     for round in 0..stage.options.rounds {
         let mut run = |stage: &mut Stage<'_>, consumers: u32| {
-            stage.step(&format!("{consumers} consumers, round {}", round + 1));
+            stage.step(&format!("{}, round {}", named(consumers), round + 1));
             topics += 1;
             let mut control = node.broker.control()?;
             // A topic each: consumers begin at its tail, which is its beginning.
@@ -57,12 +57,16 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
             }
             deliveries(stage, consumers, &outcome, cost)?;
             if let (32, Some(eight)) = (consumers, eight) {
-                let what = ("CPU of a delivered GB, 32 consumers", "x 8 consumers");
+                let what = ("growth of that CPU with consumers", "x with 8, at 32");
                 stage.add_ratio(what, AtMost(1.1), (cost, eight));
             }
         }
     }
     Ok(())
+}
+
+fn named(consumers: u32) -> String {
+    if consumers == 1 { "1 consumer".to_owned() } else { format!("{consumers} consumers") }
 }
 
 /// Broker CPU seconds for each 1e9 bytes delivered.
@@ -83,13 +87,14 @@ fn deliveries(
 ) -> Result<(), BenchError> {
     let block = (MESSAGE_BYTES * BATCH) as usize;
     let raw = stream(block, stage.options.broker_cpu(), stage.time())?.cpu_s_per_gb();
-    let what = format!("CPU of a delivered GB, {consumers} consumers");
+    let name = named(consumers);
+    let what = format!("CPU of a delivered GB, {name}");
     stage.add_ratio((&what, "x raw send loop"), AtMost(1.3), (cost, raw));
     let reads = outcome.counters.get("cold_reads").copied().unwrap_or(0) as f64;
-    stage.add(&format!("device reads, {consumers} consumers"), "reads", AtMost(0.0), reads);
+    stage.add(&format!("device reads, {name}"), "reads", AtMost(0.0), reads);
     let due = outcome.messages as f64 * f64::from(consumers);
     let behind = 100.0 * (1.0 - outcome.consumed as f64 / due.max(1.0));
-    let what = format!("not delivered at the end, {consumers} consumers");
+    let what = format!("not delivered at the end, {name}");
     stage.add(&what, "% of all", AtMost(2.0), behind.max(0.0));
     Ok(())
 }

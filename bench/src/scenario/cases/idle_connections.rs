@@ -35,7 +35,8 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     let empty = topic(&mut control, "empty", 1, Ack::Durable)?;
     let before = usage(&crowded.broker)?.rss_bytes;
     stage.step(&format!("{count} silent connections"));
-    let connect = || Control::connect(crowded.broker.addr()).map_err(BenchError::load("connecting"));
+    let connect =
+        || Control::connect(crowded.broker.addr()).map_err(BenchError::load("connecting"));
     let silent: Vec<Control> = (0..count).map(|_| connect()).collect::<Result<_, _>>()?;
     stage.step(&format!("{count} waiting fetches"));
     let mut waiting: Vec<Control> = (0..count).map(|_| connect()).collect::<Result<_, _>>()?;

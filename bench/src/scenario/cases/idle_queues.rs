@@ -44,9 +44,15 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
             stage.step(&format!("{made} idle queues, round {}", round + 1));
         }
         node.broker.settle()?;
-        let each = |now: u64, before: u64, count: u64| now.saturating_sub(before) as f64 / count as f64;
+        let each =
+            |now: u64, before: u64, count: u64| now.saturating_sub(before) as f64 / count as f64;
         let idle = usage(&node.broker)?.rss_bytes;
-        stage.add(&format!("memory of each of {made} idle queues"), "B", AtMost(256.0), each(idle, before, made));
+        stage.add(
+            &format!("memory of each of {made} idle queues"),
+            "B",
+            AtMost(256.0),
+            each(idle, before, made),
+        );
         let opened = descriptors(&node.broker)?.saturating_sub(files) as f64;
         stage.add("descriptors for them", "files", AtMost(0.0), opened);
         stage.step(&format!("{queues} queues in use, round {}", round + 1));

@@ -42,7 +42,8 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
         stage.step(&format!("a light load, round {}", round + 1));
         let before = light(stage, &node.broker, &load, Duration::from_millis(300))?;
         stage.step(&format!("the peak (closed loop), round {}", round + 1));
-        let peak = stage.run(&node.broker, Load { in_flight: 64, ..load.clone() })?.messages_per_s();
+        let peak =
+            stage.run(&node.broker, Load { in_flight: 64, ..load.clone() })?.messages_per_s();
         stage.step(&format!("twice the peak for {} s, round {}", time.as_secs(), round + 1));
         let rate_per_s = Some(2.0 * peak);
         let over = stage.run(&node.broker, Load { rate_per_s, measure: time, ..load.clone() })?;
