@@ -13,7 +13,7 @@ use net::client::{Client, ClientError, ErrorCode, Record, RetryPolicy};
 use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::verify::{Acked, check, read_all, value};
 
-const IMAGE_MIB: u64 = 48;
+pub(crate) const IMAGE_MIB: u64 = 48;
 const BALLAST_MIB: u64 = 16;
 
 #[tokio::test]
@@ -91,12 +91,13 @@ async fn produce(
 }
 
 /// A small file system of its own; unmounted when dropped.
-struct Mount {
-    path: PathBuf,
+/// A file system of its own, small enough to be filled.
+pub(crate) struct Mount {
+    pub(crate) path: PathBuf,
 }
 
 impl Mount {
-    fn new(dir: &Path) -> Result<Self, String> {
+    pub(crate) fn new(dir: &Path) -> Result<Self, String> {
         let image = dir.join("image");
         let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(IMAGE_MIB << 20).map_err(|error| error.to_string())?;

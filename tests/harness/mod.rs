@@ -1,10 +1,11 @@
 //! Starts the real binary, talks to it, and leaves nothing behind.
 //!
-//! `node` (a node as a child process), `raw` (a socket and bytes), `verify` (is what was
+//! `http` (a page of the admin server), `node` (a node as a child process), `raw` (a socket and bytes), `verify` (is what was
 //! acknowledged there, once, in order, byte for byte?), `load` (a mixed load, and what it was
 //! promised), `power` (a device whose power can be cut), `directory` (what a stopped node leaves).
 
 pub(crate) mod directory;
+pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod node;
 pub(crate) mod power;

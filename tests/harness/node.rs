@@ -53,10 +53,13 @@ impl Node {
         let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
         let free_port = ["--listen", "127.0.0.1:0"];
         let listen = if options.contains(&"--listen") { &[][..] } else { &free_port[..] };
+        let no_admin = ["--admin", "off"];
+        let admin = if options.contains(&"--admin") { &[][..] } else { &no_admin[..] };
         let mut child = uringmq()
             .args(["serve", "--data"])
             .arg(data)
             .args(listen)
+            .args(admin)
             .args(options)
             .stdout(Stdio::piped())
             .stderr(log.reopen().expect("the same log"))

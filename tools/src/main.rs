@@ -3,6 +3,7 @@
 //! One file per subcommand; this one only parses and dispatches. What the client commands share:
 //! `connect`, `failure`, `output`, `stop`; `verify` and `dump` read a directory without a node.
 
+mod admin;
 mod bench;
 mod config;
 mod connect;
@@ -12,6 +13,7 @@ mod doctor;
 mod dump;
 mod exit;
 mod failure;
+mod generate;
 mod group;
 mod lines;
 mod logging;
@@ -90,6 +92,9 @@ enum Command {
     Verify(verify::Options),
     /// Print what is in a stopped node's data directory, group by group.
     Dump(dump::Options),
+    /// Make man pages and shell completions.
+    #[command(subcommand)]
+    Generate(generate::Command),
     /// Ask a node whether it is there.
     #[command(after_help = exit::after_help("  uringmq ping --server 127.0.0.1:9440 --count 1"))]
     Ping(ping::Options),
@@ -116,6 +121,7 @@ fn main() -> ExitCode {
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Dump(options) => dump::run(&options),
+        Command::Generate(command) => generate::run(&command),
         Command::Ping(options) => ping::run(options),
     }
 }

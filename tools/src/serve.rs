@@ -1,14 +1,17 @@
 //! `uringmq serve`: a node in the foreground, until SIGTERM or SIGINT.
 
+mod service;
 mod tuned;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use config::{Arguments, Resolved};
+use config::value::Admin as Where;
+use config::{Arguments, Options, Resolved};
 use net::node::Node;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::admin::Admin;
 use crate::options::{effective, node_options, wait_mode};
 use crate::output::{print, say};
 use crate::{doctor, exit, logging};
@@ -44,28 +47,29 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
             return code;
         }
     };
+    let admin = match Admin::start(options.admin) {
+        Ok(admin) => admin,
+        Err(error) => return exit::fail(exit::CANNOT_START, &error),
+    };
     let node = match Node::start(node) {
         Ok(node) => node,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };
-    let took = begun.elapsed().as_secs_f64() * 1e3;
-    let ready = format!(
-        "uringmq ready: listening on {}, data in {}, {:?} mode{}, started in {took:.1} ms\n\
-         {tuned}\n",
-        node.address(),
-        options.data.display(),
-        wait_mode(&options),
-        if options.reactors > 1 {
-            format!(", {} reactors", options.reactors)
-        } else {
-            String::new()
-        },
-    );
+    let ready = ready_line(&options, &node, begun) + &tuned + "\n";
+    let ready = ready + &admin_line(options.admin, admin.as_ref());
+    if let Some(admin) = &admin {
+        admin.node_is_at(node.address());
+    }
     // Whoever started the node may not be listening.
     let _ = print(&ready);
+    service::ready(node.address());
     let waker = node.waker();
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
+            if let Some(admin) = admin {
+                admin.drain();
+            }
+            service::stopping();
             waker.stop();
             say(format_args!("uringmq: {signal}, stopping: finishing what was begun"));
         }
@@ -76,5 +80,33 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => exit::fail(exit::FAILED, &error),
+    }
+}
+
+fn ready_line(options: &Options, node: &Node, begun: Instant) -> String {
+    let reactors = match options.reactors {
+        1 => String::new(),
+        several => format!(", {several} reactors"),
+    };
+    format!(
+        "uringmq ready: listening on {}, data in {}, {:?} mode{reactors}, started in {:.1} ms\n",
+        node.address(),
+        options.data.display(),
+        wait_mode(options),
+        begun.elapsed().as_secs_f64() * 1e3,
+    )
+}
+
+fn admin_line(wanted: Where, admin: Option<&Admin>) -> String {
+    match (admin, wanted) {
+        (Some(admin), _) => {
+            let address = admin.address();
+            format!("uringmq admin: http://{address}/metrics, /healthz, /readyz\n")
+        }
+        (None, Where::Off) => "uringmq admin: off\n".to_owned(),
+        (None, _) => {
+            let address = Where::DEFAULT;
+            format!("uringmq admin: none, {address} is in use; choose a port with --admin\n")
+        }
     }
 }

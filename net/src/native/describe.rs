@@ -122,6 +122,8 @@ impl<E: Env> Desk<E> {
                 }
             }
             push_counters(&mut stats, number, &shard.counters());
+            let value = u64::from(shard.poison().is_some());
+            stats.counters.push(Counter { name: Cow::Borrowed("poisoned"), shard: number, value });
         }
         for (op, stage, histogram) in &merged {
             push(&mut stats, (*op, *stage), SHARD_ANY, histogram);

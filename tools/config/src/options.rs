@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::value::{
-    Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups, reactors,
-    segment_size, shards,
+    Admin, Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups,
+    reactors, segment_size, shards,
 };
 
 /// How a reactor waits for work.
@@ -88,6 +88,10 @@ pub struct Options {
           default_value = "false", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub allow_remote: Switch,
+    /// Address of the admin server, plain HTTP: /metrics for Prometheus, /healthz, /readyz. A port
+    /// alone is on loopback; `off`: none; `auto`: 127.0.0.1:9442, or none if that is in use.
+    #[arg(long, value_name = "ADDR", env = "URINGMQ_ADMIN", default_value = "auto")]
+    pub admin: Admin,
     /// How the reactors wait for work.
     #[arg(long, value_enum, env = "URINGMQ_WAIT", default_value = "hybrid")]
     pub wait: Wait,
@@ -158,12 +162,18 @@ impl Options {
     #[must_use]
     pub fn conflicts(&self) -> Vec<String> {
         let mut conflicts = Vec::new();
-        let listen = self.listen;
-        if !listen.ip().is_loopback() && !self.allow_remote.is_on() {
-            conflicts.push(format!(
-                "{listen} is not a loopback address and the node has no authentication; \
-                 add --allow-remote (in a file: allow_remote = true) if the network is yours"
-            ));
+        let admin = self.admin.address();
+        for address in [Some(self.listen), admin].into_iter().flatten() {
+            if !address.ip().is_loopback() && !self.allow_remote.is_on() {
+                conflicts.push(format!(
+                    "{address} is not a loopback address and the node has no authentication; \
+                     add --allow-remote (in a file: allow_remote = true) if the network is yours"
+                ));
+            }
+        }
+        if matches!(self.admin, Admin::At(at) if at == self.listen && at.port() != 0) {
+            let listen = self.listen;
+            conflicts.push(format!("listen and admin are both {listen}: they need two ports"));
         }
         conflicts
     }
@@ -188,7 +198,7 @@ mod tests {
             assert!(arg.get_help().is_some(), "{key}");
             count += 1;
         }
-        assert!(count >= 18, "{count}");
+        assert!(count >= 19, "{count}");
     }
 
     fn options(args: &[&str]) -> Options {
@@ -201,10 +211,12 @@ mod tests {
     #[test]
     fn remote_addresses_need_a_word() {
         assert_eq!(options(&[]).conflicts(), Vec::<String>::new());
-        for args in [["--listen", "0.0.0.0:9440"], ["--listen", "[::]:9442"]] {
+        for args in [["--listen", "0.0.0.0:9440"], ["--admin", "[::]:9442"]] {
             let conflicts = options(&args).conflicts();
             assert!(conflicts.len() == 1 && conflicts[0].contains("--allow-remote"), "{args:?}");
             assert!(options(&[&args[..], &["--allow-remote"]].concat()).conflicts().is_empty());
         }
+        let same = options(&["--listen", "127.0.0.1:5", "--admin", "5"]).conflicts();
+        assert!(same.len() == 1 && same[0].contains("two ports"), "{same:?}");
     }
 }

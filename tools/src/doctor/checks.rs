@@ -197,9 +197,16 @@ fn cores(facts: &Facts) -> Verdict {
         );
         return (Level::Fail, what, "use --wait hybrid, or give the process more cores");
     }
+    if !facts.cpus.is_empty() && reactors > facts.cpus.len() {
+        let cpus = facts.cpus.len();
+        let what = format!(
+            "{reactors} reactors, but this process may run on {cpus} CPU(s): each needs one of its own"
+        );
+        return (Level::Fail, what, "use as many reactors as there are CPUs, or fewer");
+    }
     if reactors > cores {
-        let what = format!("{reactors} reactors on {cores} cores: each needs one of its own");
-        return (Level::Fail, what, "use as many reactors as there are cores, or fewer");
+        let what = format!("{reactors} reactors, but time for {cores} only (a quota)");
+        return (Level::Warn, what, "use fewer reactors, or raise the quota of the control group");
     }
     let mode = if wanted.poll { ", polling" } else { "" };
     (Level::Ok, format!("{cores} to have for {reactors} reactor(s){mode}"), "")
@@ -237,11 +244,11 @@ fn file_system(facts: &Facts) -> Verdict {
 }
 
 fn space(facts: &Facts) -> Verdict {
-    let Some((free, total)) = facts.disk.space else {
+    let Some(space) = facts.disk.space else {
         return (Level::Note, "the file system does not say how much there is".to_owned(), "");
     };
-    let used_percent = 100 - (free.saturating_mul(100) / total.max(1)).min(100);
-    let what = format!("{} of {} free", bytes(free), bytes(total));
+    let (free, used_percent) = (space.available, u64::from(space.used_percent()));
+    let what = format!("{} free", bytes(free));
     let wanted = &facts.wanted;
     if !facts.disk.formatted && free < wanted.first_bytes {
         let need = bytes(wanted.first_bytes);

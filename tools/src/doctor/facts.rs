@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use engine::io::Space;
+
 /// A machine, and what a node is to do on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -68,8 +70,8 @@ pub(crate) struct Disk {
     /// Its name in the mount table; empty if that does not say.
     pub(crate) file_system: String,
     pub(crate) direct: Direct,
-    /// Bytes free for this user, and bytes in all.
-    pub(crate) space: Option<(u64, u64)>,
+    /// As the node itself sees it.
+    pub(crate) space: Option<Space>,
 }
 
 /// Whether a block could be written past the page cache.

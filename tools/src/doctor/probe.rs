@@ -10,6 +10,7 @@ use std::path::Path;
 use config::Options;
 use config::options::Wait;
 use engine::device::{Found, Mount, look};
+use engine::io::Space;
 use io_uring::{IoUring, Probe, opcode};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -149,8 +150,11 @@ fn disk(data: &Path) -> Disk {
         file_system: Mount::of(there).map(|mount| mount.file_system).unwrap_or_default(),
         direct: direct(there),
         space: space.map(|space| {
-            let block = space.fragment_size();
-            (space.blocks_available() * block, space.blocks() * block)
+            let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
+            Space {
+                used: bytes(space.blocks().saturating_sub(space.blocks_free())),
+                available: bytes(space.blocks_available()),
+            }
         }),
         dir: there.to_owned(),
     }

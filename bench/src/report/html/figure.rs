@@ -49,7 +49,7 @@ impl Axis {
         let to = all.iter().copied().find(|v| *v >= high * 0.999 && *v > from).unwrap_or(high);
         let within = |v: &f64| (from * 0.999..=to * 1.001).contains(v);
         let mut ticks: Vec<f64> = all.iter().copied().filter(within).collect();
-        if ticks.len() > 11 {
+        if ticks.len() > 9 {
             ticks = decades(&[1.0]).filter(within).collect();
         }
         let ticks = ticks.into_iter().map(|v| (v, label(v))).collect();
@@ -219,7 +219,7 @@ mod tests {
         let axis = Axis::log(30.0, 4_000.0, "", |v| v.to_string());
         assert_eq!(labels(&axis), ["20", "50", "100", "200", "500", "1000", "2000", "5000"]);
         let axis = Axis::log(0.5, 9e6, "", |v| v.to_string());
-        assert!(axis.ticks.len() <= 11, "{axis:?}");
+        assert!(axis.ticks.len() <= 9, "{axis:?}");
         let axis = Axis::log(5.0, 5.0, "", |v| v.to_string());
         assert!(axis.high > axis.low);
     }

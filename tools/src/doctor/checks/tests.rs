@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use engine::io::Space;
 use nix::libc;
 
 use super::super::facts::{Disk, Wanted};
@@ -31,7 +32,7 @@ fn good() -> Facts {
             formatted: false,
             file_system: "ext4".to_owned(),
             direct: Direct::Works,
-            space: Some((60 * GIB, 100 * GIB)),
+            space: Some(Space { used: 40 * GIB, available: 60 * GIB }),
         },
         tuned: Tuned::Yes,
         clock: Clock {
@@ -132,7 +133,15 @@ fn cores_and_reactors() {
     expect("cores", Level::Fail, ["every core", "--wait hybrid"], |f| {
         (f.wanted.poll, f.cores) = (true, 1);
     });
-    expect("cores", Level::Fail, ["4 reactors on 2 cores", "fewer"], |f| f.wanted.reactors = 4);
+    expect(
+        "cores",
+        Level::Fail,
+        ["4 reactors, but this process may run on 2 CPU(s)", "fewer"],
+        |f| f.wanted.reactors = 4,
+    );
+    expect("cores", Level::Warn, ["2 reactors, but time for 1", "quota"], |f| {
+        (f.wanted.reactors, f.cores) = (2, 1);
+    });
     expect("cores", Level::Ok, ["polling", ""], |f| f.wanted.poll = true);
 }
 
@@ -154,17 +163,19 @@ fn file_systems() {
 #[test]
 fn room() {
     expect("space", Level::Fail, ["begins with 256.0 MiB", "--segment-size"], |f| {
-        (f.disk.space, f.wanted.disk_percent) = (Some((200 * MIB, GIB)), None);
+        f.disk.space = Some(Space { used: 500 * MIB, available: 200 * MIB });
     });
     expect("space", Level::Warn, ["90 % is used, above 80 %", "--retention-disk"], |f| {
-        f.disk.space = Some((10 * GIB, 100 * GIB));
+        f.disk.space = Some(Space { used: 90 * GIB, available: 10 * GIB });
     });
     expect("space", Level::Warn, ["96 % is used", "make room"], |f| {
-        (f.disk.space, f.wanted.disk_percent) = (Some((4 * GIB, 100 * GIB)), None);
+        f.disk.space = Some(Space { used: 96 * GIB, available: 4 * GIB });
+        f.wanted.disk_percent = None;
     });
     // A directory that is there must be served, full or not.
     expect("space", Level::Warn, ["100 % is used", "make room"], |f| {
-        (f.disk.space, f.disk.formatted) = (Some((0, GIB)), true);
+        f.disk.space = Some(Space { used: GIB, available: 0 });
+        f.disk.formatted = true;
     });
     expect("space", Level::Note, ["does not say", ""], |f| f.disk.space = None);
 }

@@ -1,0 +1,191 @@
+//! What an operator's machines see of a node: figures, whether it lives, whether clients may come.
+
+use std::time::{Duration, Instant};
+
+use net::client::{AckLevel, Record};
+use net::wire::{Fetch, Request};
+use nix::sys::signal::Signal;
+use prometheus_parse::{Scrape, Value};
+use serde_json::Value as Json;
+
+use crate::disk_full::Mount;
+use crate::harness::http::{admin_address, get, request};
+use crate::harness::node::{Node, create_topic, fresh_dir};
+use crate::harness::raw::{Raw, frame};
+use crate::harness::run_badly;
+
+const MESSAGES: u64 = 50;
+const BOARD: &str = include_str!("../tools/packaging/grafana.json");
+
+fn scrape(admin: &str) -> Scrape {
+    let page = get(admin, "/metrics");
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.head.contains("application/openmetrics-text; version=1.0.0"), "{}", page.head);
+    assert!(page.body.ends_with("# EOF\n"));
+    Scrape::parse(page.body.lines().map(|line| Ok(line.to_owned()))).expect("it can be parsed")
+}
+
+/// The figure of the only shard, or of the node.
+fn figure(scrape: &Scrape, name: &str) -> f64 {
+    let sample = scrape.samples.iter().find(|sample| sample.metric == name);
+    match sample.unwrap_or_else(|| panic!("{name} is not there")).value {
+        Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => value,
+        ref other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn say_what_a_node_did() {
+    let dir = fresh_dir();
+    let options = ["--segment-size", "1MiB", "--admin", "0"];
+    let node = Node::start(&dir.path().join("data"), &options);
+    let admin = admin_address(&node);
+    let client = node.client().await;
+    create_topic(&client, "t", 1).await;
+    let producer = client.producer("t").ack(AckLevel::Durable).build().await.expect("it is there");
+    for _ in 0..MESSAGES {
+        producer.send(&Record::new(b"hello")).await.expect("stored");
+    }
+    let scrape = scrape(&admin);
+    // And one that says that there is a topic.
+    let records = figure(&scrape, "uringmq_produced_records_total");
+    assert_eq!(records, (MESSAGES + 1) as f64);
+    assert_eq!(figure(&scrape, "uringmq_shard_poisoned"), 0.0);
+    assert_eq!(figure(&scrape, "uringmq_topics"), 1.0);
+    assert!(figure(&scrape, "process_resident_memory_bytes") > 1e6);
+    if cfg!(feature = "histograms") {
+        let device = scrape.samples.iter().find(|sample| {
+            sample.metric == "uringmq_request_stage_duration_seconds"
+                && sample.labels.get("stage") == Some("device")
+                && sample.labels.get("operation") == Some("produce")
+        });
+        let Value::Histogram(buckets) = &device.expect("it was measured").value else {
+            panic!("no histogram");
+        };
+        let all = buckets.last().expect("the one above all");
+        assert_eq!((all.less_than, all.count), (f64::INFINITY, records));
+        assert!(buckets.windows(2).all(|pair| pair[0].count <= pair[1].count));
+    }
+    the_board_shows_what_there_is(&admin);
+
+    assert_eq!((get(&admin, "/healthz").status, get(&admin, "/readyz").status), (200, 200));
+    assert!(get(&admin, "/").body.contains("/metrics"));
+    assert_eq!(get(&admin, "/nothing").status, 404);
+    assert_eq!(request(&admin, "POST", "/metrics").expect("an answer").status, 405);
+    node.stop();
+    assert!(request(&admin, "GET", "/healthz").is_none(), "it has gone with its node");
+}
+
+/// Every metric that a panel asks for is one that this node has.
+fn the_board_shows_what_there_is(admin: &str) {
+    let text = get(admin, "/metrics").body;
+    let board: Json = serde_json::from_str(BOARD).expect("the board is JSON");
+    let mut asked = 0;
+    for panel in board["panels"].as_array().expect("panels") {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().expect("a query");
+            let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let metrics = words.filter(|w| w.starts_with("uringmq_") || w.starts_with("process_"));
+            for name in metrics {
+                asked += 1;
+                let is_there = text.lines().any(|line| {
+                    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                });
+                assert!(is_there, "{name}, in {query}, is nothing that a node says");
+            }
+        }
+    }
+    assert!(asked >= 15, "{asked}");
+}
+
+#[tokio::test]
+async fn send_clients_elsewhere_while_it_drains() {
+    let dir = fresh_dir();
+    let options = ["--stop-deadline", "5s", "--admin", "0", "--segment-size", "16MiB"];
+    let mut node = Node::start(&dir.path().join("data"), &options);
+    let admin = admin_address(&node);
+    let client = node.client().await;
+    let topic = create_topic(&client, "t", 1).await;
+    let producer = client.producer("t").ack(AckLevel::Written).build().await.expect("it is there");
+    let value = vec![7; 900_000];
+    for _ in 0..8 {
+        producer.send(&Record::new(&value)).await.expect("stored");
+    }
+    // Somebody who asks for much and takes nothing: the stop waits for him, to its deadline.
+    let mut slow = Raw::greeted(&node.address);
+    for correlation in 0..32 {
+        let fetch = Fetch {
+            topic,
+            queue: 0,
+            offset: 0,
+            epoch: 0,
+            bytes_min: 1,
+            bytes_max: 1 << 20,
+            wait_max_ms: 0,
+        };
+        slow.send(&frame(correlation, &Request::Fetch(fetch)));
+    }
+    drop((producer, client));
+    assert_eq!(get(&admin, "/readyz").status, 200);
+    node.signal(Signal::SIGTERM);
+    let begun = Instant::now();
+    loop {
+        let page = get(&admin, "/readyz");
+        if page.status == 503 {
+            let answer: Json = serde_json::from_str(&page.body).expect("JSON");
+            assert_eq!(answer["ready"], false);
+            assert!(answer["reasons"][0].as_str().expect("text").contains("draining"), "{answer}");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(4), "never drained: {page:?}");
+    }
+    assert_eq!(get(&admin, "/healthz").status, 200, "it must not be killed for that");
+    assert!(node.wait().success());
+}
+
+#[tokio::test]
+async fn send_clients_elsewhere_while_the_disk_is_full() {
+    let dir = fresh_dir();
+    let mount = match Mount::new(dir.path()) {
+        Ok(mount) => mount,
+        Err(why) => return println!("skipped: cannot mount a small file system: {why}"),
+    };
+    let node = Node::start(&mount.path.join("data"), &["--segment-size", "2MiB", "--admin", "0"]);
+    let admin = admin_address(&node);
+    assert_eq!(get(&admin, "/readyz").status, 200);
+    let ballast = mount.path.join("ballast");
+    // As much as there is room for.
+    let _ = std::fs::write(&ballast, vec![1; 48 << 20]);
+    until(&admin, 503, "% full");
+    assert!(figure(&scrape(&admin), "uringmq_disk_used_ratio") >= 0.95);
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    std::fs::remove_file(&ballast).expect("it was made");
+    until(&admin, 200, "true");
+    node.stop();
+}
+
+/// The node looks at its disk about once a second.
+fn until(admin: &str, status: u16, says: &str) {
+    let begun = Instant::now();
+    loop {
+        let page = get(admin, "/readyz");
+        if page.status == status {
+            assert!(page.body.contains(says), "{}", page.body);
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(90), "{page:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_port_that_was_asked_for_must_be_had() {
+    let dir = fresh_dir();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let admin = taken.local_addr().expect("an address").to_string();
+    let data = dir.path().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let args = ["serve", "--data", data, "--listen", "127.0.0.1:0", "--admin", &admin];
+    let said = run_badly(&args, 3);
+    assert!(said.contains(&admin) && said.contains("admin server"), "{said}");
+}
