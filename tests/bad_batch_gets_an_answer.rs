@@ -51,6 +51,7 @@ async fn deep_validation_looks_inside() {
         queues: 1,
         ack: None,
         deep_validation: true,
+        key_index: false,
         retention: Default::default(),
     };
     let topic = client.create_topic(&deep).await.expect("a topic");

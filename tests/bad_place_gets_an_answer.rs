@@ -63,6 +63,7 @@ async fn and_everything_else_goes_on() {
             queues,
             ack: None,
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         })
     };

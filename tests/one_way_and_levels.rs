@@ -24,6 +24,7 @@ async fn every_level_on_every_topic_is_stored_in_order() {
             queues: 1,
             ack: Some(default),
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         };
         client.create_topic(&topic).await.expect("a topic");
@@ -60,6 +61,7 @@ async fn one_way_messages_arrive_before_what_is_sent_after_them() {
             queues: 1,
             ack: Some(default),
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         };
         client.create_topic(&topic).await.expect("a topic");

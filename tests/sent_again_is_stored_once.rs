@@ -143,6 +143,7 @@ fn a_batch_without_an_epoch_is_refused() {
         queues: 1,
         ack: None,
         deep_validation: false,
+        key_index: false,
         retention: Default::default(),
     };
     let mut bytes = Vec::new();

@@ -146,6 +146,7 @@ async fn fill(client: &Client, bytes: u64, value_bytes: usize) -> Result<()> {
         queues: QUEUES,
         ack: Some(AckLevel::Written),
         deep_validation: false,
+        key_index: false,
         retention: Default::default(),
     };
     client.create_topic(&new).await?;

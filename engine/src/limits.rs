@@ -83,6 +83,9 @@ pub const PARKED_MAX: usize = 65_536;
 /// Longest a fetch may wait, in milliseconds.
 pub const WAIT_MS_MAX: u32 = 60_000;
 
+/// Offsets that one lookup by key may find.
+pub const LOOKUP_OFFSETS_MAX: u32 = 4096;
+
 /// Requests that wait for the device, per shard.
 pub const WAITERS_MAX: usize = 262_144;
 /// From so many on the node stops reading from its sockets: entries can be so short that these are

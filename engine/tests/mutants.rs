@@ -26,6 +26,7 @@ const TRIM: &str = "src/log/trim.rs";
 const FETCH: &str = "src/shard/fetch.rs";
 const COMMIT: &str = "src/log/commit.rs";
 const WRITER: &str = "src/log/writer.rs";
+const PIPELINE: &str = "src/log/writer/pipeline.rs";
 const RECOVER: &str = "src/log/recover.rs";
 const SCAN: &str = "src/log/recover/scan.rs";
 const GROUP: &str = "src/log/recover/group.rs";
@@ -41,8 +42,45 @@ const OFFSETS: &str = "src/shard/offsets.rs";
 
 const KEEP: &str = "src/shard/keep.rs";
 const QUEUES: &str = "src/shard/queues.rs";
+const KEYS: &str = "src/index/keys.rs";
+const REBUILD: &str = "src/shard/rebuild.rs";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "the-newest-keys-are-left-out-of-the-index",
+        edits: &[(KEYS, "        pile.close();\n        let firsts", "        let firsts")],
+    },
+    Mutant {
+        name: "a-restart-forgets-recent-keys",
+        edits: &[(
+            OPEN,
+            "self.sealing.keys.add_batch(number, found.batch, queue, base);",
+            "let _ = (number, queue, base);",
+        )],
+    },
+    Mutant {
+        name: "an-index-made-again-has-no-keys",
+        edits: &[
+            (
+                OPEN,
+                "pile.add_batch(found.batch, found.header.queue, found.header.base_offset);",
+                "let _ = &mut pile;",
+            ),
+            (
+                REBUILD,
+                "walk.keys.add_batch(found.batch, header.queue, header.base_offset);",
+                "let _ = header;",
+            ),
+        ],
+    },
+    Mutant {
+        name: "keys-are-looked-for-in-memory-beside-the-index",
+        edits: &[(
+            "src/shard/lookup.rs",
+            "queue.runs.last().map_or(start, |run| run.end_offset.max(start))",
+            "start",
+        )],
+    },
     Mutant {
         name: "a-start-goes-back-after-a-restart",
         edits: &[(QUEUES, "queue.floor = queue.floor.max(start_offset);", "let _ = (queue, start_offset);")],
@@ -267,7 +305,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "prefill-may-overwrite",
-        edits: &[(WRITER, "if self.segments.blocks(number, write_end).is_some() {", "if false {")],
+        edits: &[(PIPELINE, "if self.segments.blocks(number, write_end).is_some() {", "if false {")],
     },
     Mutant {
         name: "rolled-into-a-name-that-is-not-durable",
@@ -345,7 +383,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-stuck-successor-is-waited-for-for-ever",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "blocked.into_iter().chain(self.segments.awaited_since()).chain(stopping);",
             "blocked.into_iter().chain(stopping);",
         )],
@@ -365,7 +403,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "groups-go-on-after-the-deadline",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "        self.check_deadline(now);\n        if self.poison.is_some() {\n            return false;\n        }\n",
             "        self.check_deadline(now);\n",
         )],
@@ -393,7 +431,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "poison-forgives",
         edits: &[(
-            WRITER,
+            PIPELINE,
             "            self.poison = Some((self.written_end, errno));",
             "            let _ = errno;",
         )],
@@ -488,7 +526,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-orderly-stop-leaves-no-word",
         edits: &[
-            (WRITER, "if grown || (self.closing && self.is_durable()) {", "if grown {"),
+            (PIPELINE, "if grown || (self.closing && self.is_durable()) {", "if grown {"),
             // Nor does it wait for it.
             (WRITER, "let settled = recorded || !self.closing", "let settled = true || recorded || !self.closing"),
         ],

@@ -26,6 +26,7 @@ pub async fn run(address: &str) -> Result<(), Box<dyn Error>> {
         queues: 4,
         ack: None,
         deep_validation: false,
+        key_index: false,
         retention: Default::default(),
     };
     match client.create_topic(&topic).await {

@@ -68,6 +68,7 @@ fn requests<'a>(batch: &'a [u8], buffers: &'a mut [Vec<u8>; 3]) -> Vec<Request<'
             queues: 2,
             ack: None,
             deep_validation: true,
+            key_index: false,
             retention: Retention::default(),
         }),
         Request::TopicDelete("orders"),
@@ -99,6 +100,15 @@ fn requests<'a>(batch: &'a [u8], buffers: &'a mut [Vec<u8>; 3]) -> Vec<Request<'
             ack: None,
             age_ms: Some(None),
             bytes: Some(Some(1 << 30)),
+            key_index: None,
+        }),
+        Request::Lookup(Lookup {
+            topic: 7,
+            queue: 1,
+            first: 0,
+            end: u64::MAX,
+            max: 16,
+            key: b"order-7",
         }),
     ]
 }
@@ -121,11 +131,14 @@ fn admin_replies() -> Vec<(&'static str, Reply<'static>)> {
     let queue =
         QueueDescription { queue: 0, shard: 2, start: 10, end: 1002, visible: 1001, bytes: 65536 };
     let summary = TopicSummary { topic: 7, queues: 2, ack: AckLevel::Durable, name: "orders" };
+    let offsets = Cow::Borrowed(&[999, 12][..]);
+    let found = LookupReply { reached: 10, log_start: 10, visible: 1001, offsets };
     vec![
         ("metadata.reply", Reply::Metadata(vec![orders, unknown])),
         ("topic_create.reply", Reply::TopicCreate(7)),
         ("topic_delete.reply", Reply::TopicDelete),
         ("topic_alter.reply", Reply::TopicAlter),
+        ("lookup.reply", Reply::Lookup(found)),
         ("topic_list.reply", Reply::TopicList(vec![summary])),
         (
             "topic_describe.reply",
@@ -133,6 +146,7 @@ fn admin_replies() -> Vec<(&'static str, Reply<'static>)> {
                 topic: 7,
                 ack: AckLevel::Durable,
                 deep_validation: true,
+                key_index: false,
                 retention: Retention { age_ms: Some(86_400_000), bytes: None },
                 name: "orders",
                 queues: vec![queue],

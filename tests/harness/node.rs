@@ -151,7 +151,13 @@ fn read(log: &Path) -> String {
 
 /// Makes a topic with the default level.
 pub(crate) async fn create_topic(client: &Client, name: &str, queues: u16) -> u32 {
-    let topic =
-        NewTopic { name, queues, ack: None, deep_validation: false, retention: Default::default() };
+    let topic = NewTopic {
+        name,
+        queues,
+        ack: None,
+        deep_validation: false,
+        key_index: false,
+        retention: Default::default(),
+    };
     client.create_topic(&topic).await.expect("the topic can be made")
 }

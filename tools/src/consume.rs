@@ -9,6 +9,8 @@
 mod format;
 mod ranges;
 
+pub(crate) use format::Document;
+
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;

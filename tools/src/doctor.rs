@@ -16,7 +16,7 @@ use config::{Arguments, Options};
 
 use self::checks::{Finding, Level};
 use crate::options::effective;
-use crate::output::{print, print_json, say};
+use crate::output::{complain, print, print_json, say};
 use crate::{descriptors, exit};
 
 /// Options of `doctor`.
@@ -47,11 +47,13 @@ pub(crate) fn run(doctor: &Doctor) -> ExitCode {
 /// Checks for a node that starts: says what is wrong; false if it cannot start.
 pub(crate) fn admits(options: &Options) -> bool {
     let findings = examine(options);
-    for finding in findings.iter().filter(|finding| finding.level >= Level::Warn) {
-        let Finding { check, what, fix, .. } = finding;
-        say(format_args!("uringmq: {check}: {what}"));
-        if let Some(fix) = fix {
-            say(format_args!("  {fix}"));
+    for Finding { check, level, what, fix } in &findings {
+        let fix = fix.as_ref().map(|fix| format!("\n  {fix}")).unwrap_or_default();
+        let text = format!("uringmq: {check}: {what}{fix}");
+        match level {
+            Level::Ok | Level::Note => {}
+            Level::Warn => say(text),
+            Level::Fail => complain(text),
         }
     }
     findings.iter().all(|finding| finding.level < Level::Fail)

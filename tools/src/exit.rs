@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output::say;
+use crate::output::complain;
 
 /// It ran and failed.
 pub(crate) const FAILED: u8 = 1;
@@ -25,14 +25,15 @@ pub(crate) fn after_help(examples: &str) -> String {
 
 /// Prints an error for people and returns the code.
 pub(crate) fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
-    say(format_args!("uringmq: {error}"));
+    let mut text = format!("uringmq: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
         // Transparent wrappers repeat themselves.
         if cause.to_string() != error.to_string() {
-            say(format_args!("  because: {cause}"));
+            text.push_str(&format!("\n  because: {cause}"));
         }
         source = cause.source();
     }
+    complain(text);
     ExitCode::from(code)
 }

@@ -6,6 +6,8 @@ use config::Options;
 use config::options::LogFormat;
 use tracing_subscriber::EnvFilter;
 
+use crate::output::speak_json;
+
 /// Logs to standard error: warnings, and more with every `-v`; `RUST_LOG` overrules both.
 pub(crate) fn init(verbosity: u8) {
     let level = match verbosity {
@@ -39,6 +41,9 @@ fn start(filter: EnvFilter, format: LogFormat) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).init(),
+        LogFormat::Json => {
+            speak_json();
+            builder.json().flatten_event(true).with_ansi(false).init();
+        }
     }
 }

@@ -13,6 +13,7 @@ mod doctor;
 mod dump;
 mod exit;
 mod failure;
+mod find;
 mod generate;
 mod group;
 mod lines;
@@ -81,6 +82,13 @@ enum Command {
     Produce(produce::Options),
     /// Print messages.
     Consume(consume::Options),
+    /// Print the messages with a key, the newest first.
+    #[command(after_help = exit::after_help(
+        "  uringmq topic create orders --key-index\n  \
+         uringmq find orders order-7\n  \
+         uringmq find orders order-7 --max 1 --json"
+    ))]
+    Find(find::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
         "  uringmq stats\n  uringmq stats --json | jq '.counters'"
@@ -117,6 +125,7 @@ fn main() -> ExitCode {
         Command::Shards(command) => shards::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
+        Command::Find(options) => find::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),
         Command::Verify(options) => verify::run(&options),

@@ -2,15 +2,43 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::failure::Failure;
 
+/// Whether standard error is read by a program.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on what is said is said in JSON, as the log is.
+pub(crate) fn speak_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
 /// Says something on standard error. Nobody listening, or no room in the file it goes to, must not
 /// keep the program from its work (`eprintln!` would panic).
 pub(crate) fn say(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    speak("INFO", text);
+}
+
+/// The same, of something that is wrong.
+pub(crate) fn complain(text: impl Display) {
+    speak("ERROR", text);
+}
+
+fn speak(level: &str, text: impl Display) {
+    let _ = if JSON.load(Ordering::Relaxed) {
+        let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        // As the log's own lines are.
+        let line = serde_json::json!({
+            "timestamp": now, "level": level, "message": text.to_string(), "target": "uringmq",
+        });
+        writeln!(io::stderr(), "{line}")
+    } else {
+        writeln!(io::stderr(), "{text}")
+    };
 }
 
 /// Turns the result of writing to standard output into one that ends the command: well if the
@@ -24,8 +52,13 @@ pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
 
 /// Prints lines.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints lines that need not be text.
+pub(crate) fn print_bytes(lines: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    written(out.write_all(lines).and_then(|()| out.flush()))
 }
 
 /// Prints one JSON document, for people who pipe it and for those who look at it.

@@ -24,7 +24,7 @@ pub(crate) enum Command {
          uringmq topic create audit --retention 30days --retention-size 10GiB"
     ))]
     Create(Create),
-    /// Change a topic's ack level, or how long its messages are kept.
+    /// Change a topic's ack level, its index of keys, or how long its messages are kept.
     #[command(after_help = after_help(
         "  uringmq topic alter orders --retention-size 512MiB\n  \
          uringmq topic alter orders --retention none --ack written"
@@ -60,6 +60,10 @@ pub(crate) struct Create {
     /// Let the node look inside every batch, not only at its header and checksum.
     #[arg(long)]
     deep_validation: bool,
+    /// Index the keys of messages, so that `uringmq find` finds them. Batches must not be
+    /// compressed then; 16 bytes of disk per key.
+    #[arg(long)]
+    key_index: bool,
     #[command(flatten)]
     keep: Keep,
     /// A topic of this name may exist already (it is left as it is).
@@ -97,7 +101,7 @@ impl Keep {
 /// Options of `topic alter`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true)
-          .args(["ack", "retention", "retention_size"]))]
+          .args(["ack", "key_index", "retention", "retention_size"]))]
 pub(crate) struct Alter {
     /// Its name.
     topic: String,
@@ -105,6 +109,9 @@ pub(crate) struct Alter {
     /// are stored from now on once this level is reached.
     #[arg(long, value_enum)]
     ack: Option<Ack>,
+    /// Whether the keys of messages that come from now on are indexed (see `uringmq find`).
+    #[arg(long, value_enum)]
+    key_index: Option<Switch>,
     #[command(flatten)]
     keep: Keep,
     /// Answer in JSON.
@@ -112,6 +119,13 @@ pub(crate) struct Alter {
     json: bool,
     #[command(flatten)]
     server: Server,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Options of `topic delete`.
@@ -172,6 +186,7 @@ async fn create(options: &Create) -> Result<(), Failure> {
         queues: options.queues,
         ack: options.ack.map(Into::into),
         deep_validation: options.deep_validation,
+        key_index: options.key_index,
         retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
     };
     let created = match client.create_topic(&topic).await {
@@ -196,7 +211,8 @@ async fn alter(options: &Alter) -> Result<(), Failure> {
     let client = options.server.connect().await?;
     let (age_ms, bytes) = options.keep.given();
     let (name, ack) = (options.topic.as_str(), options.ack.map(Into::into));
-    client.alter_topic(&TopicAlter { name, ack, age_ms, bytes }).await?;
+    let key_index = options.key_index.map(|switch| switch == Switch::On);
+    client.alter_topic(&TopicAlter { name, ack, age_ms, bytes, key_index }).await?;
     let topic = client.describe_topic(name).await?;
     if options.json {
         return print_json(&details_json(&topic));
@@ -244,6 +260,7 @@ async fn describe(options: &Describe) -> Result<(), Failure> {
         return print_json(&details_json(&topic));
     }
     let deep = if topic.deep_validation { ", deep validation" } else { "" };
+    let keys = if topic.key_index { ", key index" } else { "" };
     let rows: Vec<_> = (topic.queues.iter())
         .map(|queue| {
             let numbers = [queue.start, queue.end, queue.visible, queue.bytes];
@@ -253,7 +270,7 @@ async fn describe(options: &Describe) -> Result<(), Failure> {
         .collect();
     let heading = ["queue", "shard", "start", "end", "visible", "bytes"];
     print(&format!(
-        "topic {}, id {}, ack {}{deep}, {}\n{}",
+        "topic {}, id {}, ack {}{deep}{keys}, {}\n{}",
         topic.name,
         topic.id,
         topic.ack.name(),
@@ -292,7 +309,7 @@ fn details_json(topic: &TopicDetails) -> Value {
     };
     json!({
         "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
-        "deep_validation": topic.deep_validation,
+        "deep_validation": topic.deep_validation, "key_index": topic.key_index,
         "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
         "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
     })

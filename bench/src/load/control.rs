@@ -61,6 +61,7 @@ impl Control {
             queues,
             ack: Some(ack),
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         };
         match self.ask("topic create", &Request::TopicCreate(topic))? {

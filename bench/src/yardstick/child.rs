@@ -51,6 +51,12 @@ impl Child {
         let failed = |reason: String| YardstickError::Child { exe: exe.to_path_buf(), reason };
         let mut command = Command::new(exe);
         command.args(args.iter().map(AsRef::as_ref));
+        // What is measured is what the arguments say, not what somebody's shell says of nodes.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"URINGMQ_") {
+                command.env_remove(name);
+            }
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
         let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;

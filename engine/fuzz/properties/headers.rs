@@ -1,7 +1,9 @@
 //! Headers of superblocks, segments, groups and entries, footers, directories and blocks of
 //! indexes, and cuts of them: what can be read is written as the same bytes again.
 
-use engine::index::file_format::{Footer, ROW_BYTES, SPANS_PER_BLOCK, Sealed, Spans};
+use engine::index::file_format::{Footer, Sealed};
+use engine::index::key_format::{KEYS_PER_BLOCK, Keys};
+use engine::index::span_format::{SPANS_PER_BLOCK, Spans};
 use engine::io::BLOCK_BYTES;
 
 use engine::log::entry_format::{BATCH_UNCOVERED_BYTES, ENTRY_HEADER_BYTES, EntryHeader};
@@ -54,8 +56,9 @@ pub(crate) fn index(bytes: &[u8]) -> u32 {
     let mut block = bytes.get(..BLOCK_BYTES as usize).unwrap_or(bytes).to_vec();
     block.resize(BLOCK_BYTES as usize, 0);
     let field = |at: usize| block[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
-    let (blocks, queues) = (field(72), field(76));
-    let like = Footer { number: NUMBER, sealed: Sealed::default(), blocks, queues, directory: 0 };
+    let (blocks, key_blocks, queues) = (field(72), field(76), field(80));
+    let (number, sealed, directory) = (NUMBER, Sealed::default(), 0);
+    let like = Footer { number, sealed, blocks, key_blocks, queues, directory };
     let (mut footer, mut spans) = (block.clone(), block);
     let sum = crc32c::crc32c(&footer[8..]);
     footer[4..8].copy_from_slice(&sum.to_be_bytes());
@@ -67,8 +70,8 @@ pub(crate) fn index(bytes: &[u8]) -> u32 {
         assert_eq!(Footer::decode(&again, &GEOMETRY, NUMBER, len), Some(read));
         assert!(read.directory_bytes() < GEOMETRY.segment_bytes * 2, "no more than it pays for");
     }
-    let spans = self::spans(&spans);
-    u32::from(read.is_some()) + u32::from(spans) + u32::from(directory(bytes))
+    let found = [self::spans(&spans), keys(&spans), self::directory(bytes)];
+    u32::from(read.is_some()) + found.map(u32::from).iter().sum::<u32>()
 }
 
 /// What the checksum of a block of spans begins with.
@@ -96,19 +99,32 @@ fn spans(block: &[u8]) -> bool {
     spans.len() > 0
 }
 
-/// The first two bytes say how many fences and rows follow.
+/// Whatever can be read of a block of keys is in order, and so found again.
+fn keys(block: &[u8]) -> bool {
+    let Some(keys) = Keys::decode(block, NUMBER, 0) else { return false };
+    assert!(keys.rows().len() <= KEYS_PER_BLOCK as usize);
+    for row in keys.rows() {
+        let range = row.offset..row.offset.saturating_add(1);
+        let found: Vec<u64> = keys.newest(row.hash, row.queue, &range).collect();
+        assert_eq!(found, if range.is_empty() { vec![] } else { vec![row.offset] });
+    }
+    keys.rows().len() > 0
+}
+
+/// The first two bytes say how many fences, key fences and rows follow.
 fn directory(bytes: &[u8]) -> bool {
     let [blocks, queues, rest @ ..] = bytes else { return false };
-    let (blocks, queues) = (u32::from(blocks % 4), u32::from(queues % 4));
-    let mut footer =
-        Footer { number: NUMBER, sealed: Sealed::default(), blocks, queues, directory: 0 };
+    let (blocks, key_blocks) = (u32::from(blocks % 4), u32::from(blocks / 4 % 4));
+    let (queues, sealed) = (u32::from(queues % 4), Sealed::default());
+    let mut footer = Footer { number: NUMBER, sealed, blocks, key_blocks, queues, directory: 0 };
     let Some(covered) = rest.get(..footer.directory_bytes() as usize) else { return false };
     footer.directory = crc32c::crc32c(covered);
-    let Some((fences, rows)) = footer.directory(rest) else { return false };
-    assert_eq!((fences.len() as u32, rows.len() as u32), (blocks, queues));
-    let encoded: Vec<u8> = rows.iter().flat_map(|row| row.encode()).collect();
-    assert_eq!(encoded, covered[covered.len() - rows.len() * ROW_BYTES..]);
-    let spans: u64 = rows.iter().map(|row| u64::from(row.spans)).sum();
+    let Some(directory) = footer.directory(rest) else { return false };
+    assert_eq!(directory.fences.len() as u32, blocks);
+    assert_eq!(directory.key_fences.len() as u32, key_blocks);
+    assert_eq!(directory.rows.len() as u32, queues);
+    assert_eq!(directory.encode(), covered);
+    let spans: u64 = directory.rows.iter().map(|row| u64::from(row.spans)).sum();
     assert_eq!(spans.div_ceil(SPANS_PER_BLOCK.into()), blocks.into());
     queues > 0
 }

@@ -84,6 +84,7 @@ fn append(log: &mut Log, disk: &mut SimDisk, offset: u64, value_bytes: usize) ->
     let head = batch.stamped(offset, log.epoch());
     loop {
         let entry = Append {
+            keyed: false,
             kind: Kind::Data,
             queue: 1,
             base_offset: offset,

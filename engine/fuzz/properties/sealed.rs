@@ -9,6 +9,7 @@ use engine::audit::{Expected, ShardReport, verify};
 use engine::batch::{BatchRef, NewRecord, append_single};
 use engine::broker::{Answers, Broker, NewTopic};
 use engine::index::file_format::Footer;
+use engine::index::keys::hash_of;
 use engine::io::sim::{Config, CrashImage, CrashPolicy, SimEnv};
 use engine::io::{Disk, Env, FileName};
 use engine::level::AckLevel;
@@ -19,7 +20,7 @@ use engine::log::superblock_format::Superblock;
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use engine::shard::turn::TurnClock;
-use engine::shard::{Effect, Fetch, Seek, Token};
+use engine::shard::{Effect, Fetch, Lookup, Seek, Token};
 
 use super::headers::block_seed;
 use super::steps::{Base, Sum, changed};
@@ -30,6 +31,8 @@ const QUEUES: u16 = 2;
 const BATCHES: u64 = 48;
 const TOPIC: u32 = 1;
 const ENOMEM: i32 = 12;
+/// Of every record.
+const KEY: &[u8] = b"key";
 /// What comes later than this is retention, which never ends.
 const SOON_NANOS: u64 = 5_000_000_000;
 
@@ -80,7 +83,8 @@ impl Node {
 
     fn produce(&mut self, queue: u16, value_bytes: usize) {
         let (mut bytes, value) = (Vec::new(), vec![0x42; value_bytes]);
-        let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+        let (key, value) = (Some(KEY), Some(&value[..]));
+        let record = NewRecord { key, value, ..NewRecord::default() };
         append_single(&mut bytes, &record, 1 << 20).expect("a batch");
         let asked = (Token(1), self.disk().clock().now());
         let ack = Some(AckLevel::Durable);
@@ -114,11 +118,17 @@ impl Node {
         Ok(records)
     }
 
-    /// Asks where times lie.
+    /// Asks where times and keys lie.
     fn seek(&mut self, queue: u16) {
         for timestamp_ms in [0, 1, u64::MAX / 2] {
             let seek = Seek { token: Token(3), queue: 0, timestamp_ms };
             self.broker.seek((TOPIC, queue), seek, &mut self.answers);
+            assert!(self.answers.effects.pop().or_else(|| self.settle()).is_some());
+        }
+        for (hash, below) in [(hash_of(KEY), u64::MAX), (hash_of(KEY), 3), (0, 7)] {
+            let (token, offsets) = (Token(4), 0..below);
+            let lookup = Lookup { token, queue: 0, hash, offsets, max: 20 };
+            self.broker.look_up((TOPIC, queue), lookup, &mut self.answers);
             assert!(self.answers.effects.pop().or_else(|| self.settle()).is_some());
         }
     }
@@ -144,7 +154,8 @@ fn base() -> Base {
         let mut node = Node::start(&image).expect("sound files");
         if life == 0 {
             let (ack, retention) = (AckLevel::Durable, Retention::default());
-            let topic = NewTopic { name: "t", queues: QUEUES, ack, deep: false, retention };
+            let topic =
+                NewTopic { name: "t", queues: QUEUES, ack, deep: false, keyed: true, retention };
             let now = node.disk().clock().now();
             node.broker.create_topic(&topic, Token(1), now, &mut node.answers);
             assert!(node.settle().is_none());
@@ -187,13 +198,13 @@ fn sums(image: &CrashImage) -> Vec<Sum> {
                 let at = len - BLOCK;
                 let footer = image.read(name, at, BLOCK as usize).expect("a footer");
                 let footer = Footer::decode(&footer, &geometry, number, len).expect("intact");
-                for block in 0..footer.blocks {
+                for block in 0..footer.blocks + footer.key_blocks {
                     let first = u64::from(block) * BLOCK;
                     let sum = Sum::new(name, first, 0, 4..BLOCK);
                     sums.push(sum.seeded(block_seed(number, block)));
                 }
                 let first = footer.directory_offset();
-                sums.push(Sum::new(name, first, at + 80 - first, 0..footer.directory_bytes()));
+                sums.push(Sum::new(name, first, at + 84 - first, 0..footer.directory_bytes()));
                 sums.push(Sum::new(name, at, 4, 8..BLOCK));
             }
             FileName::Segment(_) => sums.push(Sum::new(name, 0, 4, 8..64)),

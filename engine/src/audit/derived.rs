@@ -205,7 +205,15 @@ mod tests {
             let (name, ack, retention) =
                 (format!("t{id}"), AckLevel::Durable, Retention::default());
             let queues = vec![QueueRef { id, shard: 0 }];
-            topics.learn(&Change::Create(Topic { id, name, ack, deep: false, retention, queues }));
+            topics.learn(&Change::Create(Topic {
+                id,
+                name,
+                ack,
+                deep: false,
+                keyed: false,
+                retention,
+                queues,
+            }));
         }
         topics
     }

@@ -12,8 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use super::index_file::{FaultAt, IndexFault, IndexFile, Opening, Row, Span, open};
+use super::index_file::{FaultAt, IndexFault, IndexFile, Item, KeyRow, Opening, Row, Span, open};
 use super::{Found, Group};
+use crate::index::keys::rows_of;
 use crate::io::Disk;
 use crate::log::entry_format::{Kind, entry_bytes};
 use crate::log::position::LogPos;
@@ -46,6 +47,9 @@ pub(super) struct Held {
     /// Store time of each group.
     store_ms: Vec<u64>,
     queues: BTreeMap<u32, Vec<EntryAt>>,
+    keys: Vec<KeyRow>,
+    /// By group: how many keys there are up to its end.
+    keys_by_group: Vec<usize>,
 }
 
 impl Held {
@@ -62,6 +66,7 @@ impl Held {
         let newest_ms = self.store_ms.last().copied().unwrap_or(0);
         let stored_ms = group.entries().next().map(|found| found.header.store_timestamp_ms);
         self.store_ms.push(stored_ms.unwrap_or(newest_ms));
+        self.keys_by_group.push(self.keys.len());
     }
 
     pub(super) fn entry(&mut self, found: &Found<'_>, geometry: &Geometry) {
@@ -75,6 +80,20 @@ impl Held {
             records: found.records,
             group: self.store_ms.len().saturating_sub(1) as u32,
         });
+        if found.header.keyed {
+            let (queue, base_offset) = (found.header.queue, found.header.base_offset);
+            rows_of(found.batch, queue, base_offset, |key| self.keys.push(key));
+            self.keys_by_group.last_mut().into_iter().for_each(|count| *count = self.keys.len());
+        }
+    }
+
+    /// The keys of the first `groups` groups, as an index has them.
+    fn keys(&self, groups: u32) -> Vec<KeyRow> {
+        let count = (groups as usize).checked_sub(1).and_then(|last| self.keys_by_group.get(last));
+        let mut keys = self.keys.get(..count.copied().unwrap_or(0)).unwrap_or_default().to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
@@ -123,11 +142,15 @@ pub(super) fn check<D: Disk>(
         held,
         groups: u32::MAX,
         row: None,
+        keys: None,
         unfound: Vec::new(),
     };
     let outgrown = compare.footer();
     // Also when the footer is wrong: the file is closed then.
-    let read = file.spans(disk, |row, span, at| compare.span(row, span, at));
+    let read = file.items(disk, |item, at| match item {
+        Item::Span(row, span) => compare.span(row, span, at),
+        Item::Key(key) => compare.key(key, at),
+    });
     match outgrown.and_then(|outgrown| read.and_then(|()| compare.end()).map(|()| outgrown)) {
         Ok(true) => Verdict::Outgrown,
         Ok(false) => Verdict::True(compare.unfound),
@@ -162,6 +185,8 @@ struct Compare<'a> {
     /// The index knows so many of the segment's groups.
     groups: u32,
     row: Option<InRow>,
+    /// The keys that are to come.
+    keys: Option<std::vec::IntoIter<KeyRow>>,
     unfound: Vec<Unfound>,
 }
 
@@ -177,6 +202,7 @@ impl Compare<'_> {
             return Err((IndexFault::Groups { says, holds }, at));
         }
         self.groups = (says.1 - says.0 + 1) as u32;
+        self.keys = Some(held.keys(self.groups).into_iter());
         let newest = held.store_ms.get(self.groups as usize - 1).copied();
         match newest.filter(|newest| *newest > sealed.newest_ms) {
             Some(holds_ms) => Err((IndexFault::Newest { says_ms: sealed.newest_ms, holds_ms }, at)),
@@ -215,6 +241,16 @@ impl Compare<'_> {
         }
         self.row = Some(current);
         Ok(())
+    }
+
+    fn key(&mut self, key: &KeyRow, at: u64) -> Result<(), FaultAt> {
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        let expected = keys.next();
+        if expected == Some(*key) {
+            return Ok(());
+        }
+        let first = expected.map_or(*key, |expected| expected.min(*key));
+        Err((IndexFault::Key { offset: first.offset }, at))
     }
 
     /// The entries that a span is of, from the one numbered `next` on.
@@ -287,6 +323,10 @@ impl Compare<'_> {
     /// Of the last row, and of queues that have none.
     fn end(&mut self) -> Result<(), FaultAt> {
         self.end_row()?;
+        if let Some(key) = self.keys.as_mut().and_then(Iterator::next) {
+            let at = self.file.directory_offset();
+            return Err((IndexFault::Key { offset: key.offset }, at));
+        }
         let held = self.held;
         for (queue, entries) in held.iter().flat_map(|held| &held.queues) {
             if self.file.rows().binary_search_by_key(queue, |row| row.queue).is_err() {

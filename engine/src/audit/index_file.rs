@@ -1,6 +1,6 @@
 //! One index file from front to back: whether it is whole in itself, and what it says.
 //!
-//! Reads top-down: [`read`] (footer and directory) -> [`IndexFile::show`] (every block).
+//! Reads top-down: [`read`] (footer and directory) -> [`IndexFile::show`] (every block of spans and of keys).
 //! What a crash leaves of a file that was being written has no footer: zeros are there. It is told
 //! from damage by that.
 //!
@@ -11,9 +11,12 @@ use std::ops::ControlFlow;
 use thiserror::Error;
 
 use super::{Expected, files};
-use crate::index::file_format::{Fence, Footer, SPANS_PER_BLOCK, Spans};
+use crate::index::file_format::{Directory, FENCE_BYTES, Fence, Footer, ROW_BYTES};
 pub use crate::index::file_format::{Row, Sealed};
+pub use crate::index::key_format::KeyRow;
+use crate::index::key_format::{KEYS_PER_BLOCK, Keys};
 pub use crate::index::queue::Span;
+use crate::index::span_format::{SPANS_PER_BLOCK, Spans};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
 use crate::log::position::LogPos;
@@ -39,10 +42,10 @@ pub enum IndexFault {
     #[error("its directory is not what was written")]
     Directory,
     /// A block has another checksum, or cannot be true.
-    #[error("a block of spans is not what was written")]
+    #[error("a block of spans or keys is not what was written")]
     Block,
-    /// The directory has something else for a block's first span.
-    #[error("the fence of a block is not its first span")]
+    /// The directory has something else for what a block begins with.
+    #[error("the fence of a block is not what it begins with")]
     Fence,
     /// Space that is not used holds something.
     #[error("reserved bytes are not zero")]
@@ -74,6 +77,12 @@ pub enum IndexFault {
         /// The span's first offset.
         base_offset: u64,
     },
+    /// The keys are not those of the records.
+    #[error("the keys of the record at offset {offset} are not what the index says")]
+    Key {
+        /// Of the first record that differs.
+        offset: u64,
+    },
     /// An entry of a queue that is there, not before its beginning, is in no span.
     #[error("no span leads to the queue's entry at position {pos}")]
     Unfound {
@@ -84,6 +93,15 @@ pub enum IndexFault {
 
 /// A fault and its byte offset in the file.
 pub type FaultAt = (IndexFault, u64);
+
+/// What is in a block.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// A span, and the row of its queue.
+    Span(&'a Row, &'a Span),
+    /// A record with a key.
+    Key(&'a KeyRow),
+}
 
 /// Why no more is shown.
 enum End {
@@ -116,8 +134,7 @@ pub struct IndexFile {
     geometry: Geometry,
     file: FileId,
     footer: Footer,
-    fences: Vec<Fence>,
-    rows: Vec<Row>,
+    directory: Directory,
 }
 
 /// Opens the index of segment `number`, to look at it.
@@ -175,11 +192,11 @@ fn inside<D: Disk>(
         let offset = begin + directory.len() as u64;
         directory.extend_from_slice(&bytes(disk, file, offset, (at - offset).min(PIECE_BYTES))?);
     }
-    let (fences, rows) = footer.directory(&directory).ok_or((IndexFault::Directory, begin))?;
+    let whole = footer.directory(&directory).ok_or((IndexFault::Directory, begin))?;
     if !directory.get(used as usize..).is_some_and(is_zero) {
         return Err((IndexFault::Reserved, begin + used));
     }
-    Ok(Opening::Whole(IndexFile { geometry: *geometry, file, footer, fences, rows }))
+    Ok(Opening::Whole(IndexFile { geometry: *geometry, file, footer, directory: whole }))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -204,13 +221,18 @@ impl IndexFile {
     /// Its queues, in order.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
-        &self.rows
+        &self.directory.rows
     }
 
     /// Length of the file.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
         self.footer.file_bytes()
+    }
+
+    /// Byte offset of what follows the blocks.
+    pub(super) fn directory_offset(&self) -> u64 {
+        self.footer.directory_offset()
     }
 
     /// Byte offset of the footer.
@@ -220,21 +242,22 @@ impl IndexFile {
 
     /// Byte offset of a queue's row, which is one of these.
     pub(super) fn row_offset(&self, queue: u32) -> u64 {
-        let at = self.rows.partition_point(|row| row.queue < queue);
-        let rows_bytes = size_of_val(&self.fences[..]) + at * crate::index::file_format::ROW_BYTES;
-        self.footer.directory_offset() + rows_bytes as u64
+        let at = self.rows().partition_point(|row| row.queue < queue);
+        let directory = &self.directory;
+        let fences = (directory.fences.len() + directory.key_fences.len()) * FENCE_BYTES;
+        self.footer.directory_offset() + (fences + at * ROW_BYTES) as u64
     }
 
-    /// Shows every span with its queue's row until `visit` breaks, and closes the file.
+    /// Shows what is in the blocks until `visit` breaks, and closes the file.
     ///
     /// # Errors
     /// What is wrong, and its byte offset; what was shown before is what was written.
     pub fn show<D: Disk>(
         &self,
         disk: &mut D,
-        mut visit: impl FnMut(&Row, &Span) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
     ) -> Result<(), FaultAt> {
-        let shown = self.spans(disk, |row, span, _| match visit(row, span) {
+        let shown = self.items(disk, |item, _| match visit(item) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(End::Enough),
         });
@@ -244,45 +267,84 @@ impl IndexFile {
         }
     }
 
-    /// Shows every span with its queue's row and its block's byte offset, until `visit` has seen
-    /// enough or there is a fault here; and closes the file.
-    pub(super) fn spans<D: Disk, E: From<FaultAt>>(
+    /// Shows what is in the blocks with its block's byte offset, until `visit` has seen enough or
+    /// there is a fault here; and closes the file.
+    pub(super) fn items<D: Disk, E: From<FaultAt>>(
         &self,
         disk: &mut D,
-        visit: impl FnMut(&Row, &Span, u64) -> Result<(), E>,
+        mut visit: impl FnMut(&Item<'_>, u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let result = self.blocks(disk, visit);
+        let result = self.spans(disk, &mut visit).and_then(|()| self.keys(disk, &mut visit));
         close(disk, self.file);
         result
     }
 
+    fn spans<D: Disk, E: From<FaultAt>>(
+        &self,
+        disk: &mut D,
+        visit: &mut impl FnMut(&Item<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let number = self.footer.number;
+        let mut rows = self.rows().iter().flat_map(|row| (0..row.spans).map(move |_| row));
+        let mut left: u64 = self.rows().iter().map(|row| u64::from(row.spans)).sum();
+        self.blocks(disk, 0..self.footer.blocks, |bytes, block, offset| {
+            let expected = left.min(SPANS_PER_BLOCK.into()) as usize;
+            left -= expected as u64;
+            let spans = Spans::decode(bytes, number, block)
+                .filter(|spans| spans.len() == expected)
+                .and_then(|spans| spans.all(number, &self.geometry))
+                .ok_or((IndexFault::Block, offset))?;
+            for (at, span) in spans.enumerate() {
+                let fence = self.directory.fences.get(block as usize);
+                if at == 0 && fence != Some(&Fence::of(&span)) {
+                    return Err((IndexFault::Fence, offset).into());
+                }
+                let row = rows.next().ok_or((IndexFault::Block, offset))?;
+                visit(&Item::Span(row, &span), offset)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn keys<D: Disk, E: From<FaultAt>>(
+        &self,
+        disk: &mut D,
+        visit: &mut impl FnMut(&Item<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Footer { number, blocks, key_blocks, .. } = self.footer;
+        let end = blocks + key_blocks;
+        let mut last = None;
+        self.blocks(disk, blocks..end, |bytes, block, offset| {
+            let is_last = block + 1 == end;
+            let keys = Keys::decode(bytes, number, block)
+                .filter(|keys| is_last || keys.rows().len() == KEYS_PER_BLOCK as usize)
+                .filter(|keys| keys.rows().next() > last)
+                .ok_or((IndexFault::Block, offset))?;
+            let fence = self.directory.key_fences.get((block - blocks) as usize).copied();
+            if keys.rows().next() != fence {
+                return Err((IndexFault::Fence, offset).into());
+            }
+            for key in keys.rows() {
+                last = Some(key);
+                visit(&Item::Key(&key), offset)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads these blocks and shows their bytes, number and byte offset.
     fn blocks<D: Disk, E: From<FaultAt>>(
         &self,
         disk: &mut D,
-        mut visit: impl FnMut(&Row, &Span, u64) -> Result<(), E>,
+        blocks: std::ops::Range<u32>,
+        mut visit: impl FnMut(&[u8], u32, u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let number = self.footer.number;
-        let mut rows = self.rows.iter().flat_map(|row| (0..row.spans).map(move |_| row));
-        let mut left: u64 = self.rows.iter().map(|row| u64::from(row.spans)).sum();
-        let end = self.footer.directory_offset();
-        let mut offset = 0;
+        let end = u64::from(blocks.end) * BLOCK;
+        let mut offset = u64::from(blocks.start) * BLOCK;
         while offset < end {
             let piece = bytes(disk, self.file, offset, (end - offset).min(PIECE_BYTES))?;
             for bytes in piece.chunks(BLOCK as usize) {
-                let block = (offset / BLOCK) as u32;
-                let expected = left.min(SPANS_PER_BLOCK.into()) as usize;
-                left -= expected as u64;
-                let spans = Spans::decode(bytes, number, block)
-                    .filter(|spans| spans.len() == expected)
-                    .and_then(|spans| spans.all(number, &self.geometry))
-                    .ok_or((IndexFault::Block, offset))?;
-                for (at, span) in spans.enumerate() {
-                    if at == 0 && self.fences.get(block as usize) != Some(&Fence::of(&span)) {
-                        return Err((IndexFault::Fence, offset).into());
-                    }
-                    let row = rows.next().ok_or((IndexFault::Block, offset))?;
-                    visit(row, &span, offset)?;
-                }
+                visit(bytes, (offset / BLOCK) as u32, offset)?;
                 offset += BLOCK;
             }
         }

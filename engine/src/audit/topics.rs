@@ -170,7 +170,7 @@ mod tests {
             let queues = queues.iter().map(|&id| QueueRef { id, shard: 1 }).collect();
             let name = "t".to_owned();
             let (ack, retention) = (AckLevel::Durable, Retention::default());
-            Change::Create(Topic { id, name, ack, deep: true, retention, queues })
+            Change::Create(Topic { id, name, ack, deep: true, keyed: false, retention, queues })
         };
         let mut topics = Topics::default();
         assert!(topics.is_empty());

@@ -36,7 +36,9 @@ impl<E: Env> Broker<E> {
         self.catalog.apply(&Change::Alter(*alteration));
         let Some(topic) = self.catalog.topic(alteration.id).cloned() else { return };
         for (number, shard) in self.shards.numbered() {
-            shard.set_visibility(&queues_in(&topic, number), topic.ack.visibility());
+            let queues = queues_in(&topic, number);
+            shard.set_visibility(&queues, topic.ack.visibility());
+            shard.set_keyed(&queues, topic.keyed);
         }
         self.keep(&topic);
     }

@@ -29,6 +29,8 @@ pub struct Topic {
     pub ack: AckLevel,
     /// Look inside every batch on append.
     pub deep: bool,
+    /// Keep an index of its records' keys.
+    pub keyed: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
     /// Its queues, by number.
@@ -230,6 +232,7 @@ mod tests {
             name: "t".to_owned(),
             ack: AckLevel::Durable,
             deep: false,
+            keyed: false,
             retention: Retention::default(),
             queues: queues(&[0, 0, 0, 1, 1, 1]),
         };

@@ -6,7 +6,8 @@
 //!        1    1 change    1 create, 2 delete, 3 alter
 //!        2    1 ack       create: default level; alter: the new one, 255 as before; else zero
 //!        3    1 flags     create: bit 0 deep validation; create, alter: bit 1 an age, bit 2 a
-//!                         number of bytes is given; else zero
+//!                         number of bytes is given, bit 3 keys are indexed; alter: bit 4 bit 3
+//!                         is given; else zero
 //!        4    4 topic     id
 //!        8    4 queues    create: how many; else zero
 //!       12    2 name      create: bytes of the name; else zero
@@ -35,6 +36,8 @@ const ALTER: u8 = 3;
 const DEEP: u8 = 1;
 const AGE: u8 = 2;
 const BYTES: u8 = 4;
+const KEYED: u8 = 8;
+const KEYED_GIVEN: u8 = 16;
 const ACK_AS_BEFORE: u8 = 255;
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -84,12 +87,15 @@ pub struct Alteration {
     pub age_ms: Option<Option<u64>>,
     /// How many bytes of them are kept; `Some(None)`: without a limit of its own.
     pub bytes: Option<Option<u64>>,
+    /// Whether the keys of records are indexed from now on.
+    pub keyed: Option<bool>,
 }
 
 impl Alteration {
     /// Changes the topic.
     pub fn apply(&self, topic: &mut Topic) {
         topic.ack = self.ack.unwrap_or(topic.ack);
+        topic.keyed = self.keyed.unwrap_or(topic.keyed);
         topic.retention = Retention {
             age_ms: self.age_ms.unwrap_or(topic.retention.age_ms),
             bytes: self.bytes.unwrap_or(topic.retention.bytes),
@@ -109,7 +115,7 @@ impl Change {
                     version: VERSION,
                     change: CREATE,
                     ack: topic.ack as u8,
-                    flags: u8::from(topic.deep) | given(age_ms, bytes_max),
+                    flags: u8::from(topic.deep) | keys(topic.keyed) | given(age_ms, bytes_max),
                     topic: topic.id.into(),
                     queues: (topic.queues.len() as u32).into(),
                     name: (topic.name.len() as u16).into(),
@@ -128,10 +134,11 @@ impl Change {
                 let (version, change, topic) = (VERSION, DELETE, (*id).into());
                 Head { version, change, topic, ..Head::default() }.as_bytes().to_vec()
             }
-            Self::Alter(Alteration { id, ack, age_ms, bytes: bytes_max }) => {
+            Self::Alter(Alteration { id, ack, age_ms, bytes: bytes_max, keyed }) => {
                 let (version, change, topic) = (VERSION, ALTER, (*id).into());
                 let ack = ack.map_or(ACK_AS_BEFORE, |ack| ack as u8);
-                let flags = given(*age_ms, *bytes_max);
+                let keys = keyed.map_or(0, |keyed| keys(keyed) | KEYED_GIVEN);
+                let flags = keys | given(*age_ms, *bytes_max);
                 let head = Head { version, change, ack, flags, topic, ..Head::default() };
                 let mut bytes = head.as_bytes().to_vec();
                 put_limits(&mut bytes, *age_ms, *bytes_max);
@@ -148,7 +155,7 @@ impl Change {
             return None;
         }
         match head.change {
-            CREATE if head.flags & !(DEEP | AGE | BYTES) == 0 => {
+            CREATE if head.flags & !(DEEP | AGE | BYTES | KEYED) == 0 => {
                 let (age_ms, bytes, rest) = take_limits(head.flags, rest)?;
                 let (name, rest) = rest.split_at_checked(usize::from(head.name.get()))?;
                 let queues = <[RawQueue]>::ref_from_bytes(rest).ok()?;
@@ -168,23 +175,35 @@ impl Change {
                     name: std::str::from_utf8(name).ok()?.to_owned(),
                     ack: AckLevel::from_u8(head.ack)?,
                     deep: head.flags & DEEP != 0,
+                    keyed: head.flags & KEYED != 0,
                     retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
                     queues,
                 }))
             }
             DELETE if rest.is_empty() => Some(Self::Delete { id: head.topic.get() }),
-            ALTER if head.flags & !(AGE | BYTES) == 0 => {
+            ALTER if is_alter(head.flags) => {
                 let (age_ms, bytes, rest) = take_limits(head.flags, rest)?;
                 let ack = match head.ack {
                     ACK_AS_BEFORE => None,
                     ack => Some(AckLevel::from_u8(ack)?),
                 };
                 let id = head.topic.get();
-                rest.is_empty().then_some(Self::Alter(Alteration { id, ack, age_ms, bytes }))
+                let keyed = (head.flags & KEYED_GIVEN != 0).then_some(head.flags & KEYED != 0);
+                let alteration = Alteration { id, ack, age_ms, bytes, keyed };
+                rest.is_empty().then_some(Self::Alter(alteration))
             }
             _ => None,
         }
     }
+}
+
+/// Whether an alteration may have these flags.
+fn is_alter(flags: u8) -> bool {
+    flags & !(AGE | BYTES | KEYED | KEYED_GIVEN) == 0 && flags & (KEYED | KEYED_GIVEN) != KEYED
+}
+
+fn keys(keyed: bool) -> u8 {
+    if keyed { KEYED } else { 0 }
 }
 
 type Given = Option<Option<u64>>;
@@ -223,6 +242,7 @@ mod tests {
             name: "ab".to_owned(),
             ack: AckLevel::Durable,
             deep: true,
+            keyed: false,
             retention: Retention::default(),
             queues: vec![QueueRef { id: 9, shard: 1 }, QueueRef { id: 10, shard: 0 }],
         })
@@ -245,15 +265,16 @@ mod tests {
     fn golden_bytes_of_limits() {
         let Change::Create(topic) = create() else { panic!() };
         let retention = Retention { age_ms: None, bytes: Some(258) };
-        let create = Change::Create(Topic { retention, queues: Vec::new(), ..topic });
+        let keyed = true;
+        let create = Change::Create(Topic { retention, keyed, queues: Vec::new(), ..topic });
         let golden =
-            [1, 1, 3, 5, 0, 0, 0, 5, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, b'a', b'b'];
+            [1, 1, 3, 13, 0, 0, 0, 5, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, b'a', b'b'];
         assert_eq!(create.encode(), golden);
         assert_eq!(Change::decode(&golden), Some(create));
         let (ack, age_ms, bytes) = (None, Some(Some(259)), Some(None));
-        let alter = Change::Alter(Alteration { id: 7, ack, age_ms, bytes });
+        let alter = Change::Alter(Alteration { id: 7, ack, age_ms, bytes, keyed: Some(true) });
         let golden = [
-            1, 3, 255, 6, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 0,
+            1, 3, 255, 30, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 0,
             0, 0, 0, 0,
         ];
         assert_eq!(alter.encode(), golden);
@@ -262,6 +283,9 @@ mod tests {
             assert_eq!(Change::decode(&golden[..len]), None, "{len}");
         }
         assert_eq!(Change::decode(&[&golden[..], &[0]].concat()), None);
+        let mut not_given = golden;
+        not_given[3] = 14;
+        assert_eq!(Change::decode(&not_given), None, "keys that are not given");
     }
 
     #[test]

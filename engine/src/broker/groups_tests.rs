@@ -44,7 +44,7 @@ fn settle(broker: &mut Broker<SimEnv>, answers: &mut Answers) {
 fn each_offset_gets_its_own_answer() {
     let (mut broker, mut answers) = (broker(), Answers::default());
     let (ack, retention) = (AckLevel::Durable, Retention::default());
-    let topic = NewTopic { name: "t", queues: 3, ack, deep: false, retention };
+    let topic = NewTopic { name: "t", queues: 3, ack, deep: false, keyed: false, retention };
     broker.create_topic(&topic, Token(1), Nanos(0), &mut answers);
     settle(&mut broker, &mut answers);
     let shards: Vec<u16> =

@@ -14,6 +14,7 @@ pub mod change_format;
 pub mod groups;
 #[cfg(test)]
 mod groups_tests;
+mod lookup;
 mod producers;
 mod shards;
 
@@ -103,6 +104,8 @@ pub struct NewTopic<'a> {
     pub ack: AckLevel,
     /// Look inside every batch on append.
     pub deep: bool,
+    /// Keep an index of its records' keys.
+    pub keyed: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
 }
@@ -381,7 +384,8 @@ impl<E: Env> Broker<E> {
         let ids = (0..u32::from(new.queues)).map(|n| first + n);
         let queues = ids.map(|id| QueueRef { id, shard: loads.place(id) }).collect();
         let (name, retention) = (new.name.to_owned(), new.retention);
-        Topic { id, name, ack: new.ack, deep: new.deep, retention, queues }
+        let (ack, deep, keyed) = (new.ack, new.deep, new.keyed);
+        Topic { id, name, ack, deep, keyed, retention, queues }
     }
 
     /// Deletes a topic; answered when the change is durable.
@@ -475,7 +479,8 @@ impl<E: Env> Broker<E> {
         let is_own = |effect: &mut Effect| match effect {
             Effect::Produced { token, .. }
             | Effect::Fetched { token, .. }
-            | Effect::Sought { token, .. } => token.0 >= OWN_TOKENS,
+            | Effect::Sought { token, .. }
+            | Effect::LookedUp { token, .. } => token.0 >= OWN_TOKENS,
         };
         let own: Vec<Effect> = answers.effects.extract_if(.., is_own).collect();
         for effect in own {
@@ -528,6 +533,7 @@ impl<E: Env> Broker<E> {
         for queue in &topic.queues {
             if let Some(shard) = self.shards.get_mut(queue.shard) {
                 shard.add_queue(queue.id, topic.ack.visibility(), topic.deep);
+                shard.set_keyed(&[queue.id], topic.keyed);
             }
         }
         self.keep(topic);

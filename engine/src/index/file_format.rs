@@ -1,21 +1,13 @@
-//! Index file: where the records of each queue lie in one sealed segment; big-endian.
+//! Index file: where the records of each queue lie in one sealed segment, and which of them have
+//! a key; big-endian.
 //!
 //! ```text
-//!   blocks of 4096 bytes   spans of all queues, by queue, then in order:
-//!     offset size field
-//!          0    4 checksum       crc32c of bytes [4, 4096), seeded with segment and block number
-//!          4    2 spans          in this block: 145 but in the last
-//!          6   10 reserved       zero
-//!         16   28 span, each:
-//!               0    8 base_offset    of its first record
-//!               8    8 store_ms       store time of the group
-//!              16    4 offset         of the first entry in the segment file
-//!              20    4 length         bytes to the end of the queue's last entry in the group;
-//!                                     the highest bit: no other queue's entry lies between
-//!              24    4 batch_bytes    bytes of the queue's batches in the group
+//!   blocks of 4096 bytes   spans of all queues, by queue, then in order: see `span_format`
+//!   blocks of 4096 bytes   keys of all queues' records, by hash: see `key_format`
 //!   fences, 16 bytes for each block of spans:
 //!          0    8 base_offset    of its first span
 //!          8    8 store_ms
+//!   key fences, 16 bytes for each block of keys: its first row
 //!   queues, 48 bytes each, by id:
 //!          0    4 queue
 //!          4    4 first          its first span, counted over all blocks
@@ -28,7 +20,7 @@
 //!   zeros to the last block, the footer:
 //!          0    4 magic          "UIX1"
 //!          4    4 checksum       crc32c of bytes [8, 4096)
-//!          8    4 version        1
+//!          8    4 version        2
 //!         12    2 shard
 //!         14    2 reserved       zero
 //!         16    8 number         of the segment
@@ -38,9 +30,10 @@
 //!         56    8 last_sequence
 //!         64    8 newest_ms      nothing in it was stored later
 //!         72    4 blocks         of spans
-//!         76    4 queues
-//!         80    4 directory      crc32c of fences and queues
-//!         84 4012 reserved       zero
+//!         76    4 key_blocks     of keys
+//!         80    4 queues
+//!         84    4 directory      crc32c of fences, key fences and queues
+//!         88 4008 reserved       zero
 //! ```
 //!
 //! The footer is written last, when everything before it is durable.
@@ -52,44 +45,25 @@ use std::mem::{offset_of, size_of};
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::key_format::{KEYS_PER_BLOCK, KeyRow, RawKey};
 use super::queue::Span;
+use super::span_format::SPANS_PER_BLOCK;
 use crate::io::BLOCK_BYTES;
-use crate::limits::CHUNK_BYTES;
 use crate::log::entry_format::ENTRY_HEADER_BYTES;
-use crate::log::position::LogPos;
 use crate::log::segments::Geometry;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
-/// Spans in a full block.
-pub const SPANS_PER_BLOCK: u32 = ((BLOCK - size_of::<RawBlock>()) / size_of::<RawSpan>()) as u32;
-/// Bytes of one fence.
+/// Bytes of one fence, of spans or of keys.
 pub(crate) const FENCE_BYTES: usize = size_of::<Fence>();
 /// Bytes of one queue's row.
 pub const ROW_BYTES: usize = size_of::<RawRow>();
 
 const MAGIC: [u8; 4] = *b"UIX1";
-const VERSION: u32 = 1;
-const ALONE: u32 = 1 << 31;
+const VERSION: u32 = 2;
 /// An entry is never shorter, nor is a span.
-const SPAN_BYTES_MIN: u64 = ENTRY_HEADER_BYTES as u64;
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct RawBlock {
-    checksum: U32,
-    spans: U16,
-    reserved: [u8; 10],
-}
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct RawSpan {
-    base_offset: U64,
-    store_ms: U64,
-    offset: U32,
-    length: U32,
-    batch_bytes: U32,
-}
+pub(super) const SPAN_BYTES_MIN: u64 = ENTRY_HEADER_BYTES as u64;
+/// A key takes no less of its record: a word of one byte and what parts it from the next.
+const KEY_BYTES_MIN: u64 = 2;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -119,14 +93,13 @@ struct RawFooter {
     last_sequence: U64,
     newest_ms: U64,
     blocks: U32,
+    key_blocks: U32,
     queues: U32,
     directory: U32,
 }
 
-const _: () = assert!(size_of::<RawBlock>() == 16 && size_of::<RawSpan>() == 28);
 const _: () = assert!(size_of::<RawRow>() == 48 && offset_of!(RawRow, base_offset) == 16);
-const _: () = assert!(size_of::<RawFooter>() == 84 && offset_of!(RawFooter, blocks) == 72);
-const _: () = assert!(SPANS_PER_BLOCK == 145);
+const _: () = assert!(size_of::<RawFooter>() == 88 && offset_of!(RawFooter, blocks) == 72);
 
 /// The first span of a block.
 #[derive(
@@ -138,7 +111,7 @@ pub struct Fence {
     store_ms: U64,
 }
 
-const _: () = assert!(size_of::<Fence>() == 16);
+const _: () = assert!(size_of::<Fence>() == 16 && size_of::<RawKey>() == FENCE_BYTES);
 
 impl Fence {
     pub(crate) fn of(span: &Span) -> Self {
@@ -224,9 +197,11 @@ pub struct Footer {
     pub sealed: Sealed,
     /// Blocks of spans.
     pub blocks: u32,
+    /// Blocks of keys.
+    pub key_blocks: u32,
     /// Queues that have spans.
     pub queues: u32,
-    /// crc32c of fences and rows.
+    /// crc32c of fences, key fences and rows.
     pub directory: u32,
 }
 
@@ -247,6 +222,7 @@ impl Footer {
             last_sequence: self.sealed.last_sequence.into(),
             newest_ms: self.sealed.newest_ms.into(),
             blocks: self.blocks.into(),
+            key_blocks: self.key_blocks.into(),
             queues: self.queues.into(),
             directory: self.directory.into(),
         };
@@ -277,6 +253,7 @@ impl Footer {
                 newest_ms: raw.newest_ms.get(),
             },
             blocks: raw.blocks.get(),
+            key_blocks: raw.key_blocks.get(),
             queues: raw.queues.get(),
             directory: raw.directory.get(),
         };
@@ -284,23 +261,28 @@ impl Footer {
             .then_some(footer)
     }
 
-    /// Whether a segment can hold so many spans and queues.
+    /// Whether a segment can hold so many spans, keys and queues.
     fn is_possible(&self, geometry: &Geometry) -> bool {
         let spans_max = geometry.segment_bytes / SPAN_BYTES_MIN;
-        let full_blocks = u64::from(self.blocks.saturating_sub(1));
-        full_blocks * u64::from(SPANS_PER_BLOCK) <= spans_max && u64::from(self.queues) <= spans_max
+        let keys_max = geometry.segment_bytes / KEY_BYTES_MIN;
+        let in_full =
+            |blocks: u32, each: u32| u64::from(blocks.saturating_sub(1)) * u64::from(each);
+        in_full(self.blocks, SPANS_PER_BLOCK) <= spans_max
+            && in_full(self.key_blocks, KEYS_PER_BLOCK) <= keys_max
+            && u64::from(self.queues) <= spans_max
     }
 
-    /// Bytes of fences and rows.
+    /// Bytes of fences, key fences and rows.
     #[must_use]
     pub fn directory_bytes(&self) -> u64 {
-        u64::from(self.blocks) * FENCE_BYTES as u64 + u64::from(self.queues) * ROW_BYTES as u64
+        let fences = (u64::from(self.blocks) + u64::from(self.key_blocks)) * FENCE_BYTES as u64;
+        fences + u64::from(self.queues) * ROW_BYTES as u64
     }
 
-    /// Where fences and rows begin.
+    /// Where the directory begins.
     #[must_use]
     pub fn directory_offset(&self) -> u64 {
-        u64::from(self.blocks) * u64::from(BLOCK_BYTES)
+        (u64::from(self.blocks) + u64::from(self.key_blocks)) * u64::from(BLOCK_BYTES)
     }
 
     /// Length of the whole file.
@@ -310,21 +292,28 @@ impl Footer {
         self.directory_offset() + directory + u64::from(BLOCK_BYTES)
     }
 
-    /// Reads fences and rows; `None` when they are not what was written, or cannot be true.
+    /// Reads the directory; `None` when it is not what was written, or cannot be true.
     #[must_use]
-    pub fn directory(&self, bytes: &[u8]) -> Option<(Vec<Fence>, Vec<Row>)> {
+    pub fn directory(&self, bytes: &[u8]) -> Option<Directory> {
         let bytes = bytes.get(..usize::try_from(self.directory_bytes()).ok()?)?;
         if crc32c::crc32c(bytes) != self.directory {
             return None;
         }
-        let (fences, rows) = bytes.split_at_checked(self.blocks as usize * FENCE_BYTES)?;
+        let (fences, bytes) = bytes.split_at_checked(self.blocks as usize * FENCE_BYTES)?;
+        let (keys, rows) = bytes.split_at_checked(self.key_blocks as usize * FENCE_BYTES)?;
         let fences = <[Fence]>::ref_from_bytes(fences).ok()?;
+        let keys = <[RawKey]>::ref_from_bytes(keys).ok()?;
         let rows = <[RawRow]>::ref_from_bytes(rows).ok()?;
         if rows.iter().any(|row| row.reserved != U32::ZERO) {
             return None;
         }
         let rows: Vec<Row> = rows.iter().map(Row::decode).collect();
-        self.holds(&rows).then(|| (fences.to_vec(), rows))
+        let key_fences: Vec<KeyRow> = keys.iter().map(RawKey::row).collect();
+        (self.holds(&rows) && key_fences.is_sorted_by(|one, next| one < next)).then(|| Directory {
+            fences: fences.to_vec(),
+            key_fences,
+            rows,
+        })
     }
 
     /// Whether the rows are in order and share out the spans of all blocks.
@@ -342,149 +331,26 @@ impl Footer {
     }
 }
 
-/// One block of spans, to be written.
-#[derive(Debug)]
-pub(crate) struct SpanBlock {
-    bytes: Box<[u8; BLOCK]>,
-    spans: u32,
+/// What is between the blocks and the footer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// The first span of every block of spans.
+    pub fences: Vec<Fence>,
+    /// The first row of every block of keys.
+    pub key_fences: Vec<KeyRow>,
+    /// What each queue has in the segment.
+    pub rows: Vec<Row>,
 }
 
-impl SpanBlock {
-    pub(crate) fn new() -> Self {
-        Self { bytes: Box::new([0; BLOCK]), spans: 0 }
-    }
-
-    /// Adds a span; `false` when the block is full.
-    pub(crate) fn push(&mut self, span: &Span, geometry: &Geometry) -> bool {
-        let raw = RawSpan {
-            base_offset: span.base_offset.into(),
-            store_ms: span.store_timestamp_ms.into(),
-            offset: (geometry.offset(span.pos) as u32).into(),
-            length: (span.len | if span.alone { ALONE } else { 0 }).into(),
-            batch_bytes: span.batch_bytes.into(),
-        };
-        let at = size_of::<RawBlock>() + self.spans as usize * size_of::<RawSpan>();
-        let Some(room) = self.bytes.get_mut(at..at + size_of::<RawSpan>()) else { return false };
-        room.copy_from_slice(raw.as_bytes());
-        self.spans += 1;
-        true
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.spans == 0
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.spans == SPANS_PER_BLOCK
-    }
-
-    /// The block's bytes, complete as block `block` of segment `number`.
-    pub(crate) fn finish(mut self, number: u64, block: u32) -> Box<[u8; BLOCK]> {
-        self.bytes[4..6].copy_from_slice(&(self.spans as u16).to_be_bytes());
-        let sum = checksum(&self.bytes[4..], number, block);
-        self.bytes[..4].copy_from_slice(&sum.to_be_bytes());
-        self.bytes
-    }
-}
-
-fn checksum(bytes: &[u8], number: u64, block: u32) -> u32 {
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&number.to_be_bytes()), &block.to_be_bytes());
-    crc32c::crc32c_append(seed, bytes)
-}
-
-/// The spans of one block, as they were written.
-#[derive(Debug)]
-pub struct Spans<'a>(&'a [RawSpan]);
-
-impl<'a> Spans<'a> {
-    /// Reads block `block` of segment `number`; `None` when it is not what was written.
+impl Directory {
+    /// Its bytes, without the padding.
     #[must_use]
-    pub fn decode(bytes: &'a [u8], number: u64, block: u32) -> Option<Self> {
-        let bytes = bytes.get(..BLOCK)?;
-        let (head, spans) = RawBlock::ref_from_prefix(bytes).ok()?;
-        let intact = head.checksum.get() == checksum(bytes.get(4..)?, number, block);
-        let (spans, rest) =
-            <[RawSpan]>::ref_from_prefix_with_elems(spans, head.spans.get().into()).ok()?;
-        let clean = head.reserved == [0; 10] && rest.iter().all(|byte| *byte == 0);
-        (intact && clean).then_some(Self(spans))
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.fences.as_bytes().to_vec();
+        self.key_fences.iter().for_each(|key| bytes.extend_from_slice(RawKey::of(key).as_bytes()));
+        self.rows.iter().for_each(|row| bytes.extend(row.encode()));
+        bytes
     }
-
-    /// How many.
-    #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The spans at `range`, of one queue in segment `number`; `None` if they are not there, do not
-    /// follow each other, or one lies outside of the segment.
-    #[must_use]
-    pub fn get(
-        &self,
-        range: std::ops::Range<usize>,
-        number: u64,
-        geometry: &Geometry,
-    ) -> Option<impl Iterator<Item = Span> + use<'a>> {
-        let spans = self.0.get(range)?;
-        let in_order = spans.windows(2).all(|pair| match pair {
-            [first, second] => {
-                first.base_offset < second.base_offset
-                    && first.store_ms <= second.store_ms
-                    && first.end() <= second.offset.get().into()
-            }
-            _ => true,
-        });
-        if !in_order {
-            return None;
-        }
-        checked(spans, number, geometry)
-    }
-
-    /// The spans of all queues; `None` if one lies outside of the segment.
-    #[must_use]
-    pub fn all(
-        &self,
-        number: u64,
-        geometry: &Geometry,
-    ) -> Option<impl Iterator<Item = Span> + use<'a>> {
-        checked(self.0, number, geometry)
-    }
-}
-
-impl RawSpan {
-    /// Bytes, without what else the field says.
-    fn len(&self) -> u32 {
-        self.length.get() & !ALONE
-    }
-
-    /// Offset of its end in the segment file.
-    fn end(&self) -> u64 {
-        u64::from(self.offset.get()) + u64::from(self.len())
-    }
-}
-
-/// The spans, if they lie in their segment.
-fn checked<'a>(
-    spans: &'a [RawSpan],
-    number: u64,
-    geometry: &Geometry,
-) -> Option<impl Iterator<Item = Span> + use<'a>> {
-    let lies_inside = |raw: &RawSpan| {
-        raw.offset.get() >= BLOCK_BYTES
-            && raw.end() <= geometry.segment_bytes
-            // A span is of one group, which is built in one chunk of memory.
-            && (SPAN_BYTES_MIN..=u64::from(CHUNK_BYTES)).contains(&raw.len().into())
-    };
-    let start = number.checked_mul(geometry.segment_bytes)?;
-    let span = move |raw: &RawSpan| Span {
-        base_offset: raw.base_offset.get(),
-        pos: LogPos(start + u64::from(raw.offset.get())),
-        store_timestamp_ms: raw.store_ms.get(),
-        len: raw.len(),
-        batch_bytes: raw.batch_bytes.get(),
-        alone: raw.length.get() & ALONE != 0,
-    };
-    spans.iter().all(lies_inside).then(|| spans.iter().map(span))
 }
 
 #[cfg(test)]

@@ -4,25 +4,27 @@
 //! Reads top-down: [`Builder::add`] -> [`Builder::finish`] -> [`Image::piece`].
 //! Absent: disk; whose spans they are and when (the shard's).
 
-use zerocopy::IntoBytes;
-
-use super::file_format::{Fence, Footer, Row, Sealed, SpanBlock};
+use super::file_format::{Directory, Fence, Footer, Row, Sealed};
+use super::key_format::{KeyBlock, KeyRow};
 use super::queue::Span;
+use super::span_format::SpanBlock;
 use crate::io::BLOCK_BYTES;
 use crate::log::segments::Geometry;
 
 type BlockBytes = Box<[u8; BLOCK_BYTES as usize]>;
 
-/// An index that grows: queue by queue in order of ids, span by span in order of offsets.
+/// An index that grows: spans queue by queue in order of ids, span by span in order of offsets; then
+/// keys, in their order.
 #[derive(Debug)]
 pub(crate) struct Builder {
     geometry: Geometry,
     number: u64,
+    /// Of spans, then of keys.
     blocks: Vec<BlockBytes>,
     open: SpanBlock,
+    open_keys: KeyBlock,
     spans: u32,
-    fences: Vec<Fence>,
-    rows: Vec<Row>,
+    directory: Directory,
 }
 
 impl Builder {
@@ -33,27 +35,28 @@ impl Builder {
             number,
             blocks: Vec::new(),
             open: SpanBlock::new(),
+            open_keys: KeyBlock::new(),
             spans: 0,
-            fences: Vec::new(),
-            rows: Vec::new(),
+            directory: Directory::default(),
         }
     }
 
     /// Adds the next span of `queue`, which ends before offset `end_offset`.
     pub(crate) fn add(&mut self, queue: u32, span: &Span, end_offset: u64) {
+        debug_assert!(self.directory.key_fences.is_empty(), "spans come before keys");
         if self.open.is_empty() {
-            self.fences.push(Fence::of(span));
+            self.directory.fences.push(Fence::of(span));
         }
         // A block that is full was closed at once: there is room.
         self.open.push(span, &self.geometry);
-        match self.rows.last_mut().filter(|row| row.queue == queue) {
+        match self.directory.rows.last_mut().filter(|row| row.queue == queue) {
             Some(row) => {
                 row.spans += 1;
                 row.end_offset = end_offset;
                 row.batch_bytes += u64::from(span.batch_bytes);
                 row.newest_ms = span.store_timestamp_ms;
             }
-            None => self.rows.push(Row {
+            None => self.directory.rows.push(Row {
                 queue,
                 first: self.spans,
                 spans: 1,
@@ -65,33 +68,53 @@ impl Builder {
         }
         self.spans += 1;
         if self.open.is_full() {
-            self.close_block();
+            self.close_spans();
         }
     }
 
-    fn close_block(&mut self) {
-        let block = std::mem::replace(&mut self.open, SpanBlock::new());
-        self.blocks.push(block.finish(self.number, self.blocks.len() as u32));
+    /// Adds the next key, when all spans are in.
+    pub(crate) fn add_key(&mut self, key: &KeyRow) {
+        self.close_spans();
+        if self.open_keys.is_empty() {
+            self.directory.key_fences.push(*key);
+        }
+        self.open_keys.push(key);
+        if self.open_keys.is_full() {
+            self.close_keys();
+        }
+    }
+
+    fn close_spans(&mut self) {
+        if !self.open.is_empty() {
+            let block = std::mem::replace(&mut self.open, SpanBlock::new());
+            self.blocks.push(block.finish(self.number, self.blocks.len() as u32));
+        }
+    }
+
+    fn close_keys(&mut self) {
+        if !self.open_keys.is_empty() {
+            let block = std::mem::replace(&mut self.open_keys, KeyBlock::new());
+            self.blocks.push(block.finish(self.number, self.blocks.len() as u32));
+        }
     }
 
     /// The index of a segment of which `sealed` holds.
-    pub(crate) fn finish(mut self, sealed: Sealed) -> (Image, Vec<Fence>, Vec<Row>) {
-        if !self.open.is_empty() {
-            self.close_block();
-        }
-        let Self { geometry, number, blocks, fences, rows, .. } = self;
-        let mut directory = fences.as_bytes().to_vec();
-        rows.iter().for_each(|row| directory.extend(row.encode()));
+    pub(crate) fn finish(mut self, sealed: Sealed) -> (Image, Directory) {
+        self.close_spans();
+        self.close_keys();
+        let Self { geometry, number, blocks, directory, .. } = self;
+        let mut bytes = directory.encode();
         let footer = Footer {
             number,
             sealed,
-            blocks: blocks.len() as u32,
-            queues: rows.len() as u32,
-            directory: crc32c::crc32c(&directory),
+            blocks: directory.fences.len() as u32,
+            key_blocks: directory.key_fences.len() as u32,
+            queues: directory.rows.len() as u32,
+            directory: crc32c::crc32c(&bytes),
         };
-        directory.resize(directory.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES as usize), 0);
         let footer_block = Box::new(footer.encode(&geometry));
-        (Image { footer, blocks, directory, footer_block }, fences, rows)
+        (Image { footer, blocks, directory: bytes, footer_block }, directory)
     }
 }
 
@@ -99,8 +122,9 @@ impl Builder {
 #[derive(Debug)]
 pub(crate) struct Image {
     footer: Footer,
+    /// Of spans, then of keys.
     blocks: Vec<BlockBytes>,
-    /// Fences and rows, padded to a block.
+    /// Padded to a block.
     directory: Vec<u8>,
     footer_block: BlockBytes,
 }
@@ -110,7 +134,7 @@ impl Image {
         &self.footer
     }
 
-    /// One block of spans.
+    /// One block of spans or keys.
     pub(crate) fn block(&self, block: u32) -> Option<&[u8]> {
         self.blocks.get(block as usize).map(|block| &block[..])
     }

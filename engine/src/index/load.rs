@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::file_format::{Fence, Footer, Row};
+use super::file_format::{Directory, Footer};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run, run_all};
 use crate::log::segments::Geometry;
 
@@ -20,8 +20,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub(crate) struct Loaded {
     pub(crate) file: FileId,
     pub(crate) footer: Footer,
-    pub(crate) fences: Vec<Fence>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) directory: Directory,
 }
 
 /// Opens and reads the indexes of the segments in `numbers`, as far as they are there and intact.
@@ -81,22 +80,22 @@ fn directory<D: Disk>(
     let footer_at = end.len().checked_sub(BLOCK_BYTES as usize)?;
     let footer = Footer::decode(end.get(footer_at..)?, geometry, number, len)?;
     let (start, bytes) = (footer.directory_offset(), footer.directory_bytes());
-    let (fences, rows) = match start.checked_sub(end_offset(len)) {
+    let directory = match start.checked_sub(end_offset(len)) {
         Some(at) => footer.directory(end.get(at as usize..)?)?,
         None => {
             drop(end);
-            let mut directory = Vec::with_capacity(bytes as usize);
-            while (directory.len() as u64) < bytes {
-                let offset = start + directory.len() as u64;
-                let left = (bytes - directory.len() as u64).next_multiple_of(BLOCK_BYTES.into());
+            let mut read = Vec::with_capacity(bytes as usize);
+            while (read.len() as u64) < bytes {
+                let offset = start + read.len() as u64;
+                let left = (bytes - read.len() as u64).next_multiple_of(BLOCK_BYTES.into());
                 let len = left.min(PIECE_BYTES) as u32;
                 let Ok(Output::Read(block)) = run(disk, DiskOp::Read { file, offset, len }) else {
                     return None;
                 };
-                directory.extend_from_slice(&block.slice(0..block.published()));
+                read.extend_from_slice(&block.slice(0..block.published()));
             }
-            footer.directory(&directory)?
+            footer.directory(&read)?
         }
     };
-    Some(Loaded { file, footer, fences, rows })
+    Some(Loaded { file, footer, directory })
 }

@@ -62,6 +62,11 @@ impl Runs {
         self.0.front()
     }
 
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<&Run> {
+        self.0.back()
+    }
+
     /// The last one that begins at or before `offset`.
     pub(crate) fn holding(&self, offset: u64) -> Option<&Run> {
         let after = self.0.partition_point(|run| run.base_offset <= offset);

@@ -1,16 +1,19 @@
 //! The indexes of all sealed segments: their fences in memory, their blocks on the device or, until
 //! they are written, in memory too.
 //!
-//! Reads top-down: [`Indexes::place`] (or [`Indexes::place_in_time`]) -> [`Indexes::block`] -> `Place::spans`.
+//! Reads top-down: [`Indexes::place`] (or [`Indexes::place_in_time`]) -> [`Indexes::block`] -> `Place::spans`;
+//! for keys [`Indexes::key_block`] -> [`Indexes::block`].
 //! Absent: which segment holds what ([`super::runs`]); reading and writing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use super::file_format::{Fence, SPANS_PER_BLOCK, Sealed, Spans};
+use super::file_format::{Directory, Fence, Sealed};
 use super::image::Image;
+use super::key_format::KeyRow;
 use super::queue::Span;
 use super::runs::Run;
+use super::span_format::{SPANS_PER_BLOCK, Spans};
 use crate::io::FileId;
 use crate::log::segments::Geometry;
 
@@ -32,7 +35,15 @@ pub(crate) enum Source {
 pub(crate) struct Index {
     pub(crate) source: Source,
     pub(crate) fences: Vec<Fence>,
+    pub(crate) key_fences: Vec<KeyRow>,
     pub(crate) sealed: Sealed,
+}
+
+impl Index {
+    pub(crate) fn new(source: Source, sealed: Sealed, directory: &Directory) -> Self {
+        let Directory { fences, key_fences, .. } = directory;
+        Self { source, fences: fences.clone(), key_fences: key_fences.clone(), sealed }
+    }
 }
 
 /// A queue's spans in one block of an index.
@@ -132,7 +143,8 @@ impl Indexes {
                 Source::Memory(image) => image.body_bytes(),
                 Source::File(_) => 0,
             };
-            image + size_of_val(&index.fences[..]) as u64
+            let fences = size_of_val(&index.fences[..]) + size_of_val(&index.key_fences[..]);
+            image + fences as u64
         };
         self.by_number.values().map(of).sum()
     }
@@ -165,12 +177,21 @@ impl Indexes {
         Some((Place::new(run, blocks.start + after as u32), next))
     }
 
-    /// The block of a place.
-    pub(crate) fn block(&self, place: &Place) -> Option<Block<'_>> {
-        let key = (place.number, place.block);
-        let index = self.by_number.get(&place.number)?;
+    /// The block of keys in the index of segment `number` where the last row before `row` is, counted
+    /// over all blocks. The inner
+    /// `None`: there is none; the outer: nothing is known of the segment.
+    pub(crate) fn key_block(&self, number: u64, row: &KeyRow) -> Option<Option<u32>> {
+        let index = self.by_number.get(&number)?;
+        let after = index.key_fences.partition_point(|first| first < row);
+        Some(after.checked_sub(1).map(|at| (index.fences.len() + at) as u32))
+    }
+
+    /// Block `block` of segment `number`'s index, of spans or keys.
+    pub(crate) fn block(&self, number: u64, block: u32) -> Option<Block<'_>> {
+        let key = (number, block);
+        let index = self.by_number.get(&number)?;
         let file = match &index.source {
-            Source::Memory(image) => return image.block(place.block).map(Block::Bytes),
+            Source::Memory(image) => return image.block(block).map(Block::Bytes),
             Source::File(file) => *file,
         };
         let cached = self.cache.iter().rev().find(|(cached, _)| *cached == key);
@@ -178,9 +199,8 @@ impl Indexes {
     }
 
     /// Keeps a block that was read from `file`, unless the index has another one by now.
-    pub(crate) fn keep(&mut self, place: &Place, file: FileId, bytes: &[u8]) {
-        let key = (place.number, place.block);
-        let index = self.by_number.get(&place.number);
+    pub(crate) fn keep(&mut self, key: (u64, u32), file: FileId, bytes: &[u8]) {
+        let index = self.by_number.get(&key.0);
         let is_its =
             index.is_some_and(|index| matches!(index.source, Source::File(f) if f == file));
         if !is_its || self.cache.iter().any(|(cached, _)| *cached == key) {

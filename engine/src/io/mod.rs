@@ -127,7 +127,7 @@ pub enum DiskOp {
         create: Option<u64>,
     },
     /// Writes `data` at `offset`, O_DIRECT. With `durable` the write completes only when these
-    /// bytes are on stable media (O_DSYNC: data write + flush, or FUA). **On a disk with FUA this
+    /// bytes are on stable media (RWF_DSYNC: data write + flush, or FUA). **On a disk with FUA this
     /// says nothing about earlier plain writes.**
     /// Completes with [`Output::Written`].
     Write {
@@ -137,7 +137,7 @@ pub enum DiskOp {
         offset: u64,
         /// What to write; address and length are multiples of [`BLOCK_BYTES`].
         data: Slice,
-        /// Through the O_DSYNC descriptor.
+        /// With RWF_DSYNC.
         durable: bool,
         /// Some of the space may be allocated but never written. Then the file system has to
         /// start a transaction, and may wait for its journal: the shell must issue such a write

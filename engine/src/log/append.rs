@@ -84,6 +84,8 @@ pub struct Append<'a> {
     pub wall_ms: u64,
     /// Records in the batch.
     pub records: u32,
+    /// The keys of its records are in the index.
+    pub keyed: bool,
     /// The first bytes of the batch, stamped with offset and epoch.
     pub head: &'a [u8; BATCH_UNCOVERED_BYTES],
     /// The rest of the batch.

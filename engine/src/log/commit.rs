@@ -4,8 +4,8 @@
 //! [`Commit::submitted`] -> [`Commit::completed`] -> [`Commit::synced`].
 //!
 //! A flush covers only what had been written when it was *issued*, and with FUA only its own
-//! blocks. So while something durable is wanted every group goes through the O_DSYNC descriptor;
-//! on passing from plain to O_DSYNC the plain groups in flight are waited for and one fdatasync is
+//! blocks. So while something durable is wanted every group is written with RWF_DSYNC;
+//! on passing from plain to those the plain groups in flight are waited for and one fdatasync is
 //! issued for them; and `durable` moves only over a contiguous durable prefix.
 //!
 //! Where `tune` found fdatasync the better way ([`Flush::Fdatasync`]) every group is a plain write,
@@ -26,7 +26,7 @@ use crate::io::{FileId, Nanos, OpId};
 pub enum Way {
     /// Through the plain descriptor: in the device's cache when complete.
     Plain,
-    /// Through the O_DSYNC descriptor: on stable media when complete.
+    /// With RWF_DSYNC: on stable media when complete.
     Durable,
 }
 
@@ -35,7 +35,7 @@ pub enum Way {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flush {
-    /// Each write by itself, through the O_DSYNC descriptor.
+    /// Each write by itself, with RWF_DSYNC (what O_DSYNC does, for one write).
     #[default]
     Dsync,
     /// A plain write, then fdatasync.

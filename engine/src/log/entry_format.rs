@@ -7,7 +7,7 @@
 //!        4    1 magic               0xE7
 //!        5    1 version             1
 //!        6    1 kind                1 data, 2 metadata, 3 offset commit, 4 checkpoint
-//!        7    1 flags               zero
+//!        7    1 flags               bit 0: the keys of its records are in the index; else zero
 //!        8    4 queue               queue id, unique in the data directory; ffffffff: an offset
 //!                                   commit or checkpoint, whose records name the queues
 //!       12    4 batch_length        bytes of the batch
@@ -36,6 +36,7 @@ pub const BATCH_UNCOVERED_BYTES: usize = 21;
 
 const MAGIC: u8 = 0xE7;
 const VERSION: u8 = 1;
+const KEYED: u8 = 1;
 
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct EntryHeader {
     pub store_timestamp_ms: u64,
     /// Where the entry lies.
     pub handle: Handle,
+    /// The keys of its records are in the index.
+    pub keyed: bool,
 }
 
 impl EntryHeader {
@@ -110,7 +113,7 @@ impl EntryHeader {
             magic: MAGIC,
             version: VERSION,
             kind: self.kind as u8,
-            flags: 0,
+            flags: if self.keyed { KEYED } else { 0 },
             queue: self.queue.into(),
             batch_length: self.batch_bytes.into(),
             base_offset: self.base_offset.into(),
@@ -147,7 +150,7 @@ impl EntryHeader {
             4 => Kind::Checkpoint,
             _ => return None,
         };
-        let known = raw.magic == MAGIC && raw.version == VERSION && raw.flags == 0;
+        let known = raw.magic == MAGIC && raw.version == VERSION && raw.flags & !KEYED == 0;
         known.then(|| Self {
             kind,
             queue: raw.queue.get(),
@@ -155,6 +158,7 @@ impl EntryHeader {
             base_offset: raw.base_offset.get(),
             store_timestamp_ms: raw.store_timestamp_ms.get(),
             handle: Handle(raw.handle.get()),
+            keyed: raw.flags & KEYED != 0,
         })
     }
 }
@@ -184,6 +188,7 @@ mod tests {
             base_offset: 0x0102_0304,
             store_timestamp_ms: 0x0A0B,
             handle: Handle::new(3, LogPos(0x1000)),
+            keyed: true,
         }
     }
 
@@ -191,7 +196,7 @@ mod tests {
     fn golden_bytes() {
         let bytes = header().encode(&[0x55; BATCH_UNCOVERED_BYTES]);
         let tail = [
-            0xE7, 1, 1, 0, 0, 0, 0, 7, 0, 0, 0, 100, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0,
+            0xE7, 1, 1, 1, 0, 0, 0, 7, 0, 0, 0, 100, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0,
             0x0A, 0x0B, 3, 0, 0, 0, 0, 0, 0x10, 0,
         ];
         assert_eq!(&bytes[4..], &tail);

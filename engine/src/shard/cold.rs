@@ -149,7 +149,7 @@ impl<E: Env> Shard<E> {
         let indexes = &self.sealing.indexes;
         let damaged = Step::Damaged(run.number);
         let Some(place) = indexes.place(run, fetch.offset) else { return damaged };
-        match indexes.block(&place) {
+        match indexes.block(place.number, place.block) {
             None => damaged,
             Some(Block::OnFile(file)) => Step::Index(place, file),
             Some(Block::Bytes(bytes)) => {
@@ -213,7 +213,7 @@ impl<E: Env> Shard<E> {
             What::Index { place, file, start } => match completion.result {
                 Ok(Output::Read(block)) => {
                     let bytes = block.slice(0..block.published());
-                    self.sealing.indexes.keep(&place, file, &bytes);
+                    self.sealing.indexes.keep((place.number, place.block), file, &bytes);
                     self.read_cold(&waiting, submitted, effects);
                 }
                 Ok(_) | Err(ENOMEM) => effects.push(refused(&waiting.fetch, FetchError::Busy)),

@@ -99,7 +99,7 @@ impl<E: Env> Shard<E> {
             checkpoints: self.checkpoints.written(),
             rebuilt_indexes: self.opening.rebuilt_indexes + self.rebuilds.rebuilt(),
             sealed_segments: self.sealing.saved(),
-            index_bytes: self.sealing.indexes.bytes(),
+            index_bytes: self.sealing.indexes.bytes() + self.sealing.keys.bytes(),
             moved_starts: self.keep.moved(),
             disk_used_percent,
             disk_refused,

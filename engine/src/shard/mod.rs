@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Shard::open`] (`open.rs`) -> [`Shard::produce`] (`produce.rs`) -> [`Shard::turn`] (`turn.rs`) -> the replies
 //! of a group (`complete.rs`) -> [`Shard::fetch`] (`fetch.rs`), cold reads (`cold.rs`); consumer
-//! groups' offsets (`offsets.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves
+//! groups' offsets (`offsets.rs`), by time and by key (`seek.rs`, `lookup.rs`), idempotent producers (`sequences.rs`, `repeat.rs`); what leaves
 //! memory and the log (`upkeep.rs`, `checkpoint.rs`, `seal.rs`, `retention.rs`, `keep.rs`, `room.rs`).
 //! The reactor calls `produce` and `fetch` for every request of a turn and then `turn` once.
 //!
@@ -28,6 +28,9 @@ mod keep;
 #[cfg(test)]
 mod keep_tests;
 mod lives;
+mod lookup;
+#[cfg(test)]
+mod lookup_tests;
 mod offset_format;
 mod offset_table;
 pub mod offsets;
@@ -61,7 +64,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 pub use counters::Counters;
 pub use open::Opening;
-pub use request::{Effect, Fetch, FetchError, Fetched, ProduceError, Seek, Sought};
+pub use request::{
+    Effect, Fetch, FetchError, Fetched, LookedUp, Lookup, ProduceError, Seek, Sought,
+};
 
 use crate::io::{Completion, Env, Errno, Nanos};
 use crate::level::AckLevel;
@@ -71,6 +76,7 @@ use crate::log::writer::Log;
 use crate::stage::Histograms;
 use checkpoint::Checkpoints;
 use keep::Keeps;
+use lookup::Lookups;
 use offset_table::OffsetTable;
 use queues::Queues;
 use rebuild::Rebuilds;
@@ -121,6 +127,7 @@ pub struct Shard<E: Env> {
     parked: fetch::Parked,
     cold: cold::ColdReads,
     seeks: Seeks,
+    lookups: Lookups,
     /// Fetches answered in this turn that are not in the histograms yet.
     answered: fetch::Cohort,
     /// Queues whose parked fetches may have become answerable.
@@ -163,6 +170,15 @@ impl<E: Env> Shard<E> {
     /// kept.
     pub fn add_queue(&mut self, queue: u32, visibility: AckLevel, deep: bool) {
         self.queues.add(queue, visibility, deep);
+    }
+
+    /// Whether the keys of what these queues get from now on are to be in the index.
+    pub fn set_keyed(&mut self, queues: &[u32], keyed: bool) {
+        for &id in queues {
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.keyed = keyed;
+            }
+        }
     }
 
     /// The records of this queue are in every checkpoint: no segment is kept for their sake.
@@ -236,6 +252,7 @@ impl<E: Env> Shard<E> {
             && self.arrived.is_empty()
             && self.cold.is_empty()
             && self.seeks.is_empty()
+            && self.lookups.is_empty()
     }
 }
 

@@ -150,6 +150,7 @@ impl<E: Env> Shard<E> {
             base_offset: 0,
             wall_ms,
             records: batch.record_count(),
+            keyed: false,
             head: &head,
             rest: batch.after_stamp(),
             ack: commit.ack,

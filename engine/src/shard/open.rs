@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoints;
 use super::checkpoint_format::{self, Part};
 use super::counters::Counters;
 use super::keep::Keeps;
+use super::lookup::Lookups;
 use super::offset_table::OffsetTable;
 use super::queues::Queues;
 use super::rebuild::Rebuilds;
@@ -22,6 +23,7 @@ use super::sequences::Sequences;
 use super::{Shard, cold, fetch};
 use crate::index::file_format::{Row, Sealed};
 use crate::index::image::Builder;
+use crate::index::keys::{Merge, Pile};
 use crate::index::load::{Loaded, load};
 use crate::index::queue::QueueIndex;
 use crate::index::runs::Run;
@@ -70,6 +72,10 @@ impl State {
                 if found.header.kind == Kind::Data {
                     self.sequences.recovered(found);
                 }
+                if found.header.keyed {
+                    let (queue, base) = (found.header.queue, found.header.base_offset);
+                    self.sealing.keys.add_batch(number, found.batch, queue, base);
+                }
                 Some(())
             }
             Kind::OffsetCommit => self.offsets.recovered(found),
@@ -114,11 +120,10 @@ impl State {
         for number in opened.sealed().rev() {
             let fits = |index: &Loaded| index.footer.sealed.last_sequence == last;
             let (sealed, rows, index) = match loaded.remove(&number).filter(fits) {
-                Some(Loaded { file, footer, fences, rows }) => (
-                    footer.sealed,
-                    rows,
-                    Index { source: Source::File(file), fences, sealed: footer.sealed },
-                ),
+                Some(Loaded { file, footer, directory }) => {
+                    let index = Index::new(Source::File(file), footer.sealed, &directory);
+                    (footer.sealed, directory.rows, index)
+                }
                 None => {
                     opening.rebuilt_indexes += 1;
                     rebuilt(disk, opened, number, last)?
@@ -148,12 +153,16 @@ fn rebuilt<D: Disk>(
 ) -> Result<(Sealed, Vec<Row>, Index), OpenError> {
     let mut queues: BTreeMap<u32, (QueueIndex, u64)> = BTreeMap::new();
     let mut newest_ms = 0;
+    let mut pile = Pile::default();
     let groups = opened.walk(disk, number, last, &mut |found| {
         newest_ms = found.header.store_timestamp_ms;
         if matches!(found.header.kind, Kind::Data | Kind::Metadata) {
             let (index, next_offset) = queues.entry(found.header.queue).or_default();
             *next_offset = found.header.base_offset + u64::from(found.records);
             index.add_found(found);
+            if found.header.keyed {
+                pile.add_batch(found.batch, found.header.queue, found.header.base_offset);
+            }
         }
     })?;
     let mut builder = Builder::new(*opened.geometry(), number);
@@ -164,8 +173,13 @@ fn rebuilt<D: Disk>(
     }
     let Groups { first, last, .. } = groups;
     let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
-    let (image, fences, rows) = builder.finish(sealed);
-    Ok((sealed, rows, Index { source: Source::Memory(image), fences, sealed }))
+    let mut merge = Merge::new(&mut pile);
+    while let Some(key) = merge.next(&pile) {
+        builder.add_key(&key);
+    }
+    let (image, directory) = builder.finish(sealed);
+    let index = Index::new(Source::Memory(image), sealed, &directory);
+    Ok((sealed, directory.rows, index))
 }
 
 impl<E: Env> Shard<E> {
@@ -235,6 +249,7 @@ impl<E: Env> Shard<E> {
             parked: fetch::Parked::default(),
             cold: cold::ColdReads::default(),
             seeks: Seeks::default(),
+            lookups: Lookups::default(),
             answered: fetch::Cohort::default(),
             woken: BTreeSet::new(),
             histograms: Histograms::default(),

@@ -57,7 +57,11 @@ impl<E: Env> Shard<E> {
         let queue = self.queues.get_mut(request.queue).ok_or(ProduceError::UnknownQueue)?;
         let batch = BatchRef::parse(request.batch, self.log.batch_bytes_max())
             .map_err(ProduceError::Batch)?;
-        if queue.deep {
+        let keyed = queue.keyed && kind == Kind::Data;
+        if keyed && batch.is_compressed() {
+            return Err(ProduceError::Compressed);
+        }
+        if queue.deep || keyed {
             batch.validate_deep().map_err(ProduceError::Batch)?;
         }
         let waiting = self.written_waiters.len() + self.durable_waiters.len();
@@ -85,6 +89,7 @@ impl<E: Env> Shard<E> {
             base_offset,
             wall_ms,
             records: batch.record_count(),
+            keyed,
             head: &head,
             rest: batch.after_stamp(),
             ack: request.ack,
@@ -103,6 +108,10 @@ impl<E: Env> Shard<E> {
             self.sequences.appended(request.queue, numbered, base_offset, group);
         }
         self.index(request, &appended, entry.records);
+        if keyed {
+            let current = self.log.segments().current();
+            self.sealing.keys.add_batch(current, request.batch, request.queue, base_offset);
+        }
         self.wait(request, &appended, base_offset);
         Ok(())
     }

@@ -30,6 +30,7 @@ pub(super) struct Queue {
     pub(super) bytes: u64,
     pub(super) visibility: AckLevel,
     pub(super) deep: bool,
+    pub(super) keyed: bool,
     /// A topic has it; otherwise only recovery has seen it.
     known: bool,
 }
@@ -48,6 +49,7 @@ impl Queue {
             bytes: 0,
             visibility: AckLevel::Durable,
             deep: false,
+            keyed: false,
             known: false,
         }
     }

@@ -2,7 +2,8 @@
 //! it is not what was written.
 //!
 //! Reads top-down: `Shard::index_damaged` -> `step_rebuild` (once in a while) -> `on_rebuild_read` ->
-//! `take` (group by group) -> the new index takes the old one's place.
+//! `take` (group by group) -> `Walk::build` (spans, then keys a little at a time) -> `replace_index`: the
+//! new index takes the old one's place.
 //! Meanwhile readers of the segment are told to come again.
 //!
 //! Invariants: one segment at a time; an index is replaced only by one that holds all of its
@@ -11,9 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::seal::KEYS_PER_STEP;
 use super::{FetchError, Shard};
 use crate::index::file_format::Sealed;
 use crate::index::image::Builder;
+use crate::index::keys::{Merge, Pile};
 use crate::index::queue::QueueIndex;
 use crate::index::sealed::{Index, Source};
 use crate::io::block::Slice;
@@ -43,6 +46,9 @@ struct Walk {
     sequence: u64,
     epoch: u32,
     queues: BTreeMap<u32, (QueueIndex, u64)>,
+    keys: Pile,
+    /// When all was read: the index, which takes its keys.
+    builder: Option<(Builder, Merge)>,
     /// Bytes to read at once: more when a group is longer.
     read_bytes: u32,
     op: Option<OpId>,
@@ -118,6 +124,8 @@ impl<E: Env> Shard<E> {
                 sequence: sealed.first_sequence.saturating_sub(1),
                 epoch: 0,
                 queues: BTreeMap::new(),
+                keys: Pile::default(),
+                builder: None,
                 read_bytes: PIECE_BYTES,
                 op: None,
                 failures: 0,
@@ -126,6 +134,15 @@ impl<E: Env> Shard<E> {
         let Some(walk) = self.rebuilds.walk.as_mut().filter(|walk| walk.op.is_none()) else {
             return;
         };
+        if let Some((builder, merge)) = &mut walk.builder {
+            for _ in 0..KEYS_PER_STEP {
+                match merge.next(&walk.keys) {
+                    Some(key) => builder.add_key(&key),
+                    None => return self.replace_index(),
+                }
+            }
+            return;
+        }
         let start = LogPos(walk.end.0 - walk.end.0 % u64::from(BLOCK_BYTES));
         let geometry = self.log.segments().geometry();
         // A group that fills its segment ends where the next begins: nothing is left to read.
@@ -167,27 +184,35 @@ impl<E: Env> Shard<E> {
         match step {
             Step::More(read_bytes) => walk.read_bytes = read_bytes,
             Step::Damaged => self.give_up(),
-            Step::Done => self.replace_index(),
+            Step::Done => walk.build(geometry),
         }
         None
     }
 
-    /// The walk is through: its index takes the place of the damaged one.
+    /// All is in the new index: it takes the place of the damaged one.
     fn replace_index(&mut self) {
         let Some(walk) = self.rebuilds.walk.take() else { return };
-        let mut builder = Builder::new(*self.log.segments().geometry(), walk.number);
-        for (queue, (index, next_offset)) in walk.queues {
+        let Some((builder, _)) = walk.builder else { return };
+        let (image, directory) = builder.finish(walk.sealed);
+        for row in &directory.rows {
+            self.queues.replace_run(walk.number, row);
+        }
+        let index = Index::new(Source::Memory(image), walk.sealed, &directory);
+        self.sealing.replace(walk.number, index, self.env.disk());
+        self.rebuilds.rebuilt += 1;
+    }
+}
+
+impl Walk {
+    /// All groups were read: the index is begun.
+    fn build(&mut self, geometry: Geometry) {
+        let mut builder = Builder::new(geometry, self.number);
+        for (queue, (index, next_offset)) in std::mem::take(&mut self.queues) {
             for (span, end_offset) in index.within(&(LogPos(0)..LogPos(u64::MAX)), 0, next_offset) {
                 builder.add(queue, &span, end_offset);
             }
         }
-        let (image, fences, rows) = builder.finish(walk.sealed);
-        for row in &rows {
-            self.queues.replace_run(walk.number, row);
-        }
-        let index = Index { source: Source::Memory(image), fences, sealed: walk.sealed };
-        self.sealing.replace(walk.number, index, self.env.disk());
-        self.rebuilds.rebuilt += 1;
+        self.builder = Some((builder, Merge::new(&mut self.keys)));
     }
 }
 
@@ -218,6 +243,10 @@ fn take(walk: &mut Walk, geometry: &Geometry, bytes: &Slice) -> Step {
                 let (index, next_offset) = walk.queues.entry(found.header.queue).or_default();
                 *next_offset = found.header.base_offset + u64::from(found.records);
                 index.add_found(&found);
+                if found.header.keyed {
+                    let header = &found.header;
+                    walk.keys.add_batch(found.batch, header.queue, header.base_offset);
+                }
             }
         }
         (walk.sequence, walk.epoch) = (group.header().sequence, group.header().epoch);

@@ -1,5 +1,7 @@
 //! What a shard is asked and what it answers: requests, effects, and why not.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use super::Token;
@@ -17,6 +19,9 @@ pub enum ProduceError {
     /// The batch is not valid; nothing was written.
     #[error(transparent)]
     Batch(BatchError),
+    /// The topic has an index of keys, which cannot be told of compressed records; nothing was written.
+    #[error("the topic has an index of keys: send uncompressed batches")]
+    Compressed,
     /// The topic does not exist; nothing was written.
     #[error("no such topic")]
     UnknownTopic,
@@ -120,6 +125,13 @@ pub enum Effect {
         /// Where its time went.
         timings: Timings,
     },
+    /// A lookup is answered.
+    LookedUp {
+        /// The request.
+        token: Token,
+        /// The records.
+        result: Result<LookedUp, FetchError>,
+    },
     /// A seek is answered.
     Sought {
         /// The request.
@@ -135,6 +147,34 @@ pub struct Sought {
     /// Offset and store time, in milliseconds since the Unix epoch, of the first visible batch
     /// that was stored at or after the time, if there is one.
     pub batch: Option<(u64, u64)>,
+    /// Consumers see below this offset.
+    pub visible_offset: u64,
+}
+
+/// A question for records by key.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The caller's name for it.
+    pub token: Token,
+    /// Queue id.
+    pub queue: u32,
+    /// What stands for the key in the index: [`hash_of`](crate::index::keys::hash_of) it.
+    pub hash: u32,
+    /// Where to look.
+    pub offsets: Range<u64>,
+    /// How many to find at most.
+    pub max: u32,
+}
+
+/// Records that may have a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookedUp {
+    /// Their offsets, the last first. Another key may have the same hash: whoever asks compares.
+    pub offsets: Vec<u64>,
+    /// It was looked down to this offset: ask again below it, if more is wanted.
+    pub reached: u64,
+    /// First offset the queue holds.
+    pub start_offset: u64,
     /// Consumers see below this offset.
     pub visible_offset: u64,
 }

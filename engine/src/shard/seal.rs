@@ -1,6 +1,7 @@
 //! Sealing: a segment that was left gets an index, and its spans leave memory.
 //!
-//! Reads top-down: `Shard::seal` (once per turn) -> `build` (an image, from the queues' spans) ->
+//! Reads top-down: `Shard::seal` (once per turn) -> `build` (an image, from the queues' spans and then
+//! from the keys) ->
 //! `save` (the image into its file) -> `publish` (queues learn where to look, and forget spans).
 //! Each goes on a little at a time, once in a while: nothing of it may be seen by an append.
 //!
@@ -15,6 +16,7 @@ use super::Shard;
 use super::checkpoint::PACE_NANOS;
 use crate::index::file_format::{Row, Sealed};
 use crate::index::image::Builder;
+use crate::index::keys::{Merge, Recent};
 use crate::index::runs::Run;
 use crate::index::save::Save;
 use crate::index::sealed::{Index, Indexes, Source};
@@ -24,6 +26,8 @@ use crate::log::recover::Groups;
 
 /// Spans written down in one step: 32 blocks, some 40 us.
 const SPANS_PER_STEP: usize = 32 * 145;
+/// Keys written down in one step: some 100 us.
+pub(super) const KEYS_PER_STEP: usize = 1024;
 /// Queues that forget their spans in one step.
 const QUEUES_PER_STEP: usize = 256;
 
@@ -43,6 +47,8 @@ struct Build {
     queues: Vec<u32>,
     /// The next of them, and its first offset that is not written down yet.
     at: (usize, u64),
+    /// When they are through: the keys.
+    keys: Option<Merge>,
     builder: Builder,
 }
 
@@ -58,6 +64,8 @@ struct Unpublished {
 #[derive(Debug, Default)]
 pub(super) struct Sealing {
     pub(super) indexes: Indexes,
+    /// Keys of records in segments of whose index the queues do not know.
+    pub(super) keys: Recent,
     /// By segment: the queues whose spans of it are in memory.
     touched: BTreeMap<u64, Vec<u32>>,
     /// Segments that were left.
@@ -111,6 +119,7 @@ impl Sealing {
     /// The segment has left the log.
     pub(super) fn forget<D: Disk>(&mut self, number: u64, disk: &mut D) {
         self.touched.remove(&number);
+        self.keys.forget(number);
         self.left.retain(|left| left.groups.number != number);
         self.build.take_if(|build| build.left.groups.number == number);
         self.unsaved.retain(|unsaved| *unsaved != number);
@@ -186,9 +195,26 @@ impl<E: Env> Shard<E> {
             // One that its topic's limits had emptied has begun anew.
             queues.dedup();
             let builder = Builder::new(*self.log.segments().geometry(), number);
-            sealing.build = Some(Build { left, queues, at: (0, 0), builder });
+            sealing.build = Some(Build { left, queues, at: (0, 0), keys: None, builder });
         }
         let Some(mut build) = self.sealing.build.take() else { return };
+        let is_through = self.build_spans(&mut build) && self.build_keys(&mut build);
+        if !is_through {
+            self.sealing.build = Some(build);
+            return;
+        }
+        let Build { left: Left { groups, newest_ms }, builder, .. } = build;
+        let Groups { number, first, last } = groups;
+        let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
+        let (image, directory) = builder.finish(sealed);
+        let index = Index::new(Source::Memory(image), sealed, &directory);
+        self.sealing.indexes.insert(number, index);
+        self.sealing.unsaved.push_back(number);
+        self.sealing.unpublished.push_back(Unpublished { number, rows: directory.rows, at: 0 });
+    }
+
+    /// Goes on with the spans; whether they are all in.
+    fn build_spans(&mut self, build: &mut Build) -> bool {
         let number = build.left.groups.number;
         let range = self.start_of_segment(number)..self.end_of_segment(number);
         let mut budget = SPANS_PER_STEP;
@@ -209,19 +235,22 @@ impl<E: Env> Shard<E> {
                 budget -= 1;
             }
         }
-        if build.at.0 < build.queues.len() {
-            self.sealing.build = Some(build);
-            return;
+        build.at.0 >= build.queues.len()
+    }
+
+    /// Goes on with the keys; whether they are all in.
+    fn build_keys(&mut self, build: &mut Build) -> bool {
+        let Some(pile) = self.sealing.keys.of_segment(build.left.groups.number) else {
+            return true;
+        };
+        let merge = build.keys.get_or_insert_with(|| Merge::new(pile));
+        for _ in 0..KEYS_PER_STEP {
+            match merge.next(pile) {
+                Some(key) => build.builder.add_key(&key),
+                None => return true,
+            }
         }
-        let Build { left: Left { groups, newest_ms }, builder, .. } = build;
-        let Groups { number, first, last } = groups;
-        let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
-        let (image, fences, rows) = builder.finish(sealed);
-        self.sealing
-            .indexes
-            .insert(number, Index { source: Source::Memory(image), fences, sealed });
-        self.sealing.unsaved.push_back(number);
-        self.sealing.unpublished.push_back(Unpublished { number, rows, at: 0 });
+        false
     }
 
     fn save(&mut self, now: Nanos) {
@@ -267,6 +296,7 @@ impl<E: Env> Shard<E> {
         front.at += QUEUES_PER_STEP;
         if front.at >= front.rows.len() {
             self.sealing.unpublished.pop_front();
+            self.sealing.keys.forget(number);
         }
     }
 }

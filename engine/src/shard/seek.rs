@@ -74,7 +74,7 @@ impl<E: Env> Shard<E> {
         let Some((place, next)) = indexes.place_in_time(run, seek.timestamp_ms) else {
             return Some(damaged);
         };
-        Some(match indexes.block(&place) {
+        Some(match indexes.block(place.number, place.block) {
             None => damaged,
             Some(Block::OnFile(file)) => Step::Read(place, file),
             Some(Block::Bytes(bytes)) => match place.spans(bytes, self.log.segments().geometry()) {
@@ -108,7 +108,7 @@ impl<E: Env> Shard<E> {
         let error = match completion.result {
             Ok(Output::Read(block)) => {
                 let bytes = block.slice(0..block.published());
-                self.sealing.indexes.keep(&place, file, &bytes);
+                self.sealing.indexes.keep((place.number, place.block), file, &bytes);
                 self.seek(&seek, effects);
                 return None;
             }

@@ -66,6 +66,7 @@ impl<E: Env> Shard<E> {
             };
             let Some(rest) = self.on_saved(rest, now) else { continue };
             let Some(rest) = self.on_sought(rest, effects) else { continue };
+            let Some(rest) = self.on_looked_up(rest, effects) else { continue };
             let Some(rest) = self.on_rebuild_read(rest) else { continue };
             self.on_cold_read(rest, now, effects);
         }

@@ -164,6 +164,9 @@ impl History {
                     }
                     None => self.fault = Some(format!("an answer to nobody: {token:?} {result:?}")),
                 },
+                Effect::LookedUp { token, result } => {
+                    self.fault = Some(format!("a lookup nobody made: {token:?} {result:?}"));
+                }
                 Effect::Sought { token, result } => {
                     self.fault = Some(format!("a seek nobody made: {token:?} {result:?}"));
                 }

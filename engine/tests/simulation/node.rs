@@ -3,9 +3,11 @@
 //! The pump's contract, kept exactly: requests, then one turn, then the disks are flushed and the
 //! answers taken.
 
+use engine::batch::{BatchRef, Record};
 use engine::broker::change_format::Alteration;
 use engine::broker::groups::TopicOffset;
 use engine::broker::{Answers, Broker, NewTopic};
+use engine::index::keys::hash_of;
 use engine::io::sim::{Clock, Config, CrashImage, CrashPolicy, SimDisk, SimEnv};
 use engine::io::{Disk, Env, Nanos};
 use engine::level::AckLevel;
@@ -13,11 +15,11 @@ use engine::log::recover::{OpenError, OpenOptions};
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use engine::shard::turn::{TurnClock, TurnEnd};
-use engine::shard::{Effect, Fetch, FetchError, Seek, Token};
+use engine::shard::{Effect, Fetch, FetchError, Lookup, QueueRange, Seek, Token};
 use engine::stage::Timings;
 
 use crate::history::{History, Other, Queue, Sent, TopicAsked};
-use crate::payload::Shape;
+use crate::payload::{Shape, keys};
 use crate::survey::{Entry, Survey, TopicFound, entries};
 
 /// A machine lent to a broker: it is still there when the broker is gone.
@@ -213,7 +215,9 @@ impl<'a> Node<'a> {
         let token = history.token();
         history.others.insert(token, (Other::Create(history.topics.len()), 0));
         let name = name.to_owned();
-        let new = NewTopic { name: &name, queues, ack, deep: true, retention };
+        // Every second topic.
+        let keyed = history.topics.len().is_multiple_of(2);
+        let new = NewTopic { name: &name, queues, ack, deep: true, keyed, retention };
         let now = self.now();
         self.broker.create_topic(&new, Token(token), now, &mut self.answers);
         let Retention { age_ms: age_ms_min, bytes: bytes_min } = retention;
@@ -333,6 +337,7 @@ impl<'a> Node<'a> {
                     all.extend(got);
                 }
                 self.check_times(queue, &all)?;
+                self.check_keys(queue, &range, &all)?;
                 found.queues.push((range, all));
             }
             survey.topics.insert(topic.id, found);
@@ -361,6 +366,65 @@ impl<'a> Node<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Every key finds the records that have it, and no others.
+    fn check_keys(
+        &mut self,
+        queue: Queue,
+        range: &QueueRange,
+        all: &[Entry],
+    ) -> Result<(), String> {
+        for key in keys() {
+            let has_key = |record: &Record<'_>| record.key == Some(&key[..]);
+            let offsets = |entry: &Entry| -> Vec<u64> {
+                let Ok(batch) = BatchRef::parse(&entry.batch, u32::MAX) else { return Vec::new() };
+                let records = batch.records().flatten().filter(has_key);
+                records.map(|record| entry.base_offset + u64::from(record.offset_delta)).collect()
+            };
+            let mut expected: Vec<u64> =
+                all.iter().filter(|entry| entry.keyed).flat_map(offsets).collect();
+            expected.retain(|offset| *offset >= range.start_offset);
+            expected.reverse();
+            let Some(found) = self.look_up(queue, &key) else { return Ok(()) };
+            if found != expected && self.beginning(queue) == Some(range.start_offset) {
+                return Err(format!("{queue:?}: {key:?} is at {expected:?}, found: {found:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn beginning(&self, queue: Queue) -> Option<u64> {
+        self.broker.range(queue.0, queue.1).ok().map(|range| range.start_offset)
+    }
+
+    /// The records with a key, the last first; a few at a time. `None` after a crash.
+    ///
+    /// # Panics
+    /// If they are not found out.
+    fn look_up(&mut self, queue: Queue, key: &[u8]) -> Option<Vec<u64>> {
+        let (mut found, mut below) = (Vec::new(), u64::MAX);
+        for _ in 0..RETRIES_MAX {
+            let (token, hash) = (Token(0), hash_of(key));
+            let lookup = Lookup { token, queue: 0, hash, offsets: 0..below, max: 50 };
+            self.broker.look_up(queue, lookup, &mut self.answers);
+            match self.answer() {
+                Some(Effect::LookedUp { result: Ok(part), .. }) => {
+                    assert!(part.reached < below || part.offsets.is_empty());
+                    below = part.reached;
+                    found.extend(part.offsets);
+                    if below <= part.start_offset {
+                        return Some(found);
+                    }
+                }
+                Some(Effect::LookedUp { result: Err(FetchError::Busy), .. }) => {
+                    self.advance(1_000_000);
+                }
+                None if self.crashed() => return None,
+                other => panic!("{key:?} is not found in {queue:?}: {other:?}"),
+            }
+        }
+        panic!("{key:?} is never found in {queue:?}")
     }
 
     fn read(&mut self, queue: Queue, fetch: Fetch) -> Result<Vec<Entry>, String> {

@@ -11,6 +11,9 @@ use crate::idempotent::Number;
 /// Smallest value: the token and the record's index.
 pub(crate) const VALUE_BYTES_MIN: usize = 12;
 
+/// How many keys there are.
+const KEYS: u8 = 5;
+
 /// Where in the noise a value may start.
 const STARTS: u64 = 65_521;
 
@@ -38,8 +41,9 @@ impl Shape {
             builder.set_producer(producer, epoch, first);
         }
         for index in 0..self.records {
-            let value = self.value(index);
-            builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).unwrap();
+            let (key, value) = (key_of(self.token, index), self.value(index));
+            let (key, value) = (Some(&key[..]), Some(&value[..]));
+            builder.append(&NewRecord { key, value, ..NewRecord::default() }).unwrap();
         }
         builder.finish().unwrap().to_vec()
     }
@@ -59,6 +63,16 @@ impl Shape {
         value.extend_from_slice(&NOISE[start as usize..][..rest]);
         value
     }
+}
+
+/// The key of one record: many have the same.
+fn key_of(token: u64, index: u32) -> [u8; 1] {
+    [b'a' + (token.wrapping_mul(5).wrapping_add(index.into()) % u64::from(KEYS)) as u8]
+}
+
+/// Every key that records have.
+pub(crate) fn keys() -> impl Iterator<Item = [u8; 1]> {
+    (0..KEYS).map(|key| [b'a' + key])
 }
 
 /// The token in the first record of a batch, if there is one.

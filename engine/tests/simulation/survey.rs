@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) base_offset: u64,
     pub(crate) records: u32,
     pub(crate) store_ms: u64,
+    /// Its keys are to be in the index.
+    pub(crate) keyed: bool,
     pub(crate) batch: Vec<u8>,
 }
 
@@ -36,7 +38,7 @@ pub(crate) fn entries(fetched: &Fetched) -> Vec<Entry> {
         let batch = header.batch_of(rest).unwrap_or_default().to_vec();
         let records = BatchRef::parse(&batch, u32::MAX).map_or(0, |batch| batch.record_count());
         let (base_offset, store_ms) = (header.base_offset, header.store_timestamp_ms);
-        out.push(Entry { base_offset, records, store_ms, batch });
+        out.push(Entry { base_offset, records, store_ms, keyed: header.keyed, batch });
         rest = rest.get(header.entry_bytes() as usize..).unwrap_or_default();
     }
     assert!(rest.is_empty(), "a fetch holds something that is not an entry");

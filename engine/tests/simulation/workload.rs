@@ -108,8 +108,9 @@ fn alter(node: &mut Node<'_>, history: &mut History, random: &mut Random, load: 
         return;
     }
     let mut wanted = Alteration::default();
-    match random.below(3) {
+    match random.below(4) {
         0 => wanted.ack = Some(level(random)),
+        1 => wanted.keyed = Some(random.below(2) == 0),
         // One in four becomes free of limits.
         _ if random.below(4) == 0 => (wanted.age_ms, wanted.bytes) = (Some(None), Some(None)),
         _ => {

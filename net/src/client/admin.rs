@@ -21,6 +21,8 @@ pub struct NewTopic<'a> {
     pub ack: Option<AckLevel>,
     /// Let the node look inside every batch.
     pub deep_validation: bool,
+    /// Let the node index the keys of its records: see [`Client::find`].
+    pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
 }
@@ -58,6 +60,8 @@ pub struct TopicDetails {
     pub ack: AckLevel,
     /// Whether the node looks inside every batch.
     pub deep_validation: bool,
+    /// Whether the keys of its records are indexed.
+    pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
     /// Its queues.
@@ -126,6 +130,7 @@ impl Client {
             queues: topic.queues,
             ack: topic.ack,
             deep_validation: topic.deep_validation,
+            key_index: topic.key_index,
             retention: topic.retention,
         });
         answer!(&self.call(&request).await?, Reply::TopicCreate(id) => id)
@@ -163,6 +168,7 @@ impl Client {
             name: topic.name.to_owned(),
             ack: topic.ack,
             deep_validation: topic.deep_validation,
+            key_index: topic.key_index,
             retention: topic.retention,
             queues: topic.queues,
         })

@@ -74,9 +74,16 @@ impl Links {
 
     /// Sends a request that concerns no queue in particular, and waits for its reply.
     pub(super) async fn call(&self, request: &Request<'_>) -> Result<Bytes, ClientError> {
-        let connection = self.any().await?;
-        let reply = async { connection.start(RequestHeader::default(), request).await?.await };
-        connection.in_time(Duration::ZERO, reply).await?
+        call(&self.any().await?, request).await
+    }
+
+    /// Sends a request that concerns a queue of this shard, and waits for its reply.
+    pub(super) async fn call_shard(
+        &self,
+        shard: u16,
+        request: &Request<'_>,
+    ) -> Result<Bytes, ClientError> {
+        call(&self.of_shard(shard).await?, request).await
     }
 
     /// Waits until everything requested so far was handed to the operating system.
@@ -128,4 +135,9 @@ impl Slot {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn call(connection: &Arc<Connection>, request: &Request<'_>) -> Result<Bytes, ClientError> {
+    let reply = async { connection.start(RequestHeader::default(), request).await?.await };
+    connection.in_time(Duration::ZERO, reply).await?
 }

@@ -1,7 +1,7 @@
 //! The client library: producers, consumers and everything else one asks of a node.
 //!
 //! Reading order: `links` (the connections), `connection` (a connection's tasks), `in_flight`
-//! (correlation, bounds), `admin` (one method per operation), `producer`, `consumer`, `groups`,
+//! (correlation, bounds), `admin` (one method per operation), `find`, `producer`, `consumer`, `groups`,
 //! `message`, `compression`, `backoff`. Which options give which guarantee:
 //! `net/docs/guarantees.md`.
 //!
@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+mod find;
 mod groups;
 mod in_flight;
 mod links;

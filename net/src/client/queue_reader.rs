@@ -166,7 +166,7 @@ impl QueueReader {
         })
     }
 
-    fn request(&self) -> Request<'static> {
+    pub(super) fn request(&self) -> Request<'static> {
         Request::Fetch(Fetch {
             topic: self.topic,
             queue: self.queue,

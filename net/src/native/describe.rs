@@ -87,6 +87,7 @@ impl<E: Env> Desk<E> {
             topic: topic.id,
             ack: topic.ack,
             deep_validation: topic.deep,
+            key_index: topic.keyed,
             retention: topic.retention,
             name: &topic.name,
             queues: queues.collect(),

@@ -26,10 +26,11 @@ use std::collections::VecDeque;
 
 use engine::broker::change_format::Alteration;
 use engine::broker::{Answers, Broker, NewTopic, TopicAnswer};
+use engine::index::keys::hash_of;
 use engine::io::{Env, Nanos};
 use engine::level::AckLevel;
 use engine::limits::WAIT_MS_MAX;
-use engine::shard::{Fetch, Seek, Token};
+use engine::shard::{Fetch, Lookup, Seek, Token};
 
 use crate::server::{ACCEPTOR, ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
 use crate::wire::limits::FRAME_BYTES_MAX;
@@ -150,6 +151,7 @@ impl<E: Env> Desk<E> {
                 let seek = Seek { token, queue: 0, timestamp_ms };
                 self.broker.seek((list.topic, list.queue), seek, &mut self.answers);
             }
+            Request::Lookup(lookup) => self.look_up(caller, header, lookup),
             question => self.describe(caller, header, question, out),
         }
     }
@@ -188,6 +190,14 @@ impl<E: Env> Desk<E> {
         self.broker.fetch(place, request, self.gathered, &mut self.answers);
     }
 
+    fn look_up(&mut self, caller: Caller, header: RequestHeader, lookup: &wire::Lookup<'_>) {
+        let token = self.calls.insert(Call { caller, header });
+        let wire::Lookup { topic, queue, first, end, max, key } = *lookup;
+        let hash = hash_of(key);
+        let lookup = Lookup { token, queue: 0, hash, offsets: first..end, max };
+        self.broker.look_up((topic, queue), lookup, &mut self.answers);
+    }
+
     fn create_topic(
         &mut self,
         caller: Caller,
@@ -200,6 +210,7 @@ impl<E: Env> Desk<E> {
             queues: create.queues,
             ack: create.ack.unwrap_or(AckLevel::Durable),
             deep: create.deep_validation,
+            keyed: create.key_index,
             retention: create.retention,
         };
         self.broker.create_topic(&topic, token, self.gathered, &mut self.answers);
@@ -207,8 +218,8 @@ impl<E: Env> Desk<E> {
 
     fn alter_topic(&mut self, caller: Caller, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
         let token = self.calls.insert(Call { caller, header });
-        let wire::TopicAlter { name, ack, age_ms, bytes } = *alter;
-        let alteration = Alteration { id: 0, ack, age_ms, bytes };
+        let wire::TopicAlter { name, ack, age_ms, bytes, key_index: keyed } = *alter;
+        let alteration = Alteration { id: 0, ack, age_ms, bytes, keyed };
         let asked = (token, self.gathered);
         self.broker.alter_topic(name, alteration, asked, &mut self.answers);
     }

@@ -63,6 +63,7 @@ impl From<&ProduceError> for Refusal {
                 Self::new(ErrorCode::BatchTooLarge, error)
             }
             ProduceError::Batch(_) => Self::new(ErrorCode::CorruptBatch, error),
+            ProduceError::Compressed => Self::new(ErrorCode::InvalidArgument, error),
             ProduceError::UnknownTopic => Self::new(ErrorCode::UnknownTopic, error),
             ProduceError::UnknownQueue => Self::new(ErrorCode::UnknownQueue, error),
             ProduceError::Sequence(SequenceError::OutOfOrder { .. }) => {

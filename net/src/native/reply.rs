@@ -3,7 +3,7 @@
 use engine::broker::{TopicAnswer, TopicError};
 use engine::io::{Env, Nanos};
 use engine::limits::ZERO_COPY_BYTES_MIN;
-use engine::shard::{Effect, FetchError, Fetched, ProduceError, Sought, Token};
+use engine::shard::{Effect, FetchError, Fetched, LookedUp, ProduceError, Sought, Token};
 use engine::stage::{self, Stage};
 
 use super::Desk;
@@ -11,7 +11,8 @@ use super::caller::{Caller, Out};
 use super::calls::Call;
 use super::refusal::Refusal;
 use crate::wire::{
-    OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply, encode_reply,
+    LookupReply, OffsetReply, Operation, Reply, Timings, encode_fetch_header, encode_produce_reply,
+    encode_reply,
 };
 
 /// Replies of the turn that is being sent. Sending begins where a request's last stage ended.
@@ -62,6 +63,7 @@ impl<E: Env> Desk<E> {
                     self.reply_fetch(token, result, timings, now, out);
                 }
                 Effect::Sought { token, result } => self.reply_seek(token, result, out),
+                Effect::LookedUp { token, result } => self.reply_lookup(token, result, out),
             }
         }
         self.answers.effects = effects;
@@ -163,6 +165,27 @@ impl<E: Env> Desk<E> {
             }
             Err(error) => {
                 let op = Operation::ListOffsets.as_u8();
+                out.refuse(caller, op, &header, &Refusal::from(&error));
+            }
+        }
+    }
+
+    fn reply_lookup(
+        &mut self,
+        token: Token,
+        result: Result<LookedUp, FetchError>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let header = header.reply(Timings::default());
+        match result {
+            Ok(LookedUp { offsets, reached, start_offset, visible_offset }) => {
+                let (log_start, visible) = (start_offset, visible_offset);
+                let found = LookupReply { reached, log_start, visible, offsets: offsets.into() };
+                out.reply(caller, |bytes| encode_reply(bytes, &header, &Reply::Lookup(found)));
+            }
+            Err(error) => {
+                let op = Operation::Lookup.as_u8();
                 out.refuse(caller, op, &header, &Refusal::from(&error));
             }
         }

@@ -60,6 +60,7 @@ impl<E: Env> Desk<E> {
             Request::Produce(produce) => at(owner(produce.topic, produce.queue)),
             Request::Fetch(fetch) => at(owner(fetch.topic, fetch.queue)),
             Request::ListOffsets(list) => at(owner(list.topic, list.queue)),
+            Request::Lookup(lookup) => at(owner(lookup.topic, lookup.queue)),
             Request::TopicCreate(_)
             | Request::TopicDelete(_)
             | Request::TopicAlter(_)

@@ -120,6 +120,7 @@ fn create(door: &mut Door, ack: AckLevel) -> u32 {
         queues: 1,
         ack: Some(ack),
         deep_validation: false,
+        key_index: false,
         retention: Default::default(),
     };
     door.turn(&[Request::TopicCreate(create)]);

@@ -100,6 +100,7 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, entry: &Entry<'_>) {
         base_offset: entry.base_offset,
         store_timestamp_ms: entry.store_timestamp_ms,
         handle: entry.handle,
+        keyed: false,
     };
     let first = entry.batch.first_chunk().expect("a batch has a header");
     out.extend_from_slice(&header.encode(first));

@@ -33,6 +33,9 @@ pub const OFFSET_METADATA_BYTES_MAX: u16 = engine::limits::OFFSET_METADATA_BYTES
 /// Longest client name in a Hello, and node name in its reply.
 pub const PEER_NAME_BYTES_MAX: u16 = 255;
 
+/// Longest key that can be looked for.
+pub const KEY_BYTES_MAX: u16 = u16::MAX;
+
 /// Longest Ping body.
 pub const PING_BYTES_MAX: u32 = 1024;
 
@@ -57,6 +60,8 @@ const _: () = {
 
     let queues_bytes = u16::MAX as u32 * QUEUE_DESCRIPTION_BYTES as u32;
     assert!(queues_bytes + 4096 <= REPLY_BYTES_MAX, "the widest topic can be described");
+    assert!(KEY_BYTES_MAX as u32 + request_overhead + 32 <= FRAME_BYTES_MAX);
+    assert!(engine::limits::LOOKUP_OFFSETS_MAX * 8 + reply_overhead + 32 <= REPLY_BYTES_MAX);
     assert!(PING_BYTES_MAX + request_overhead <= FRAME_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX as u32 + reply_overhead + 32 <= REPLY_BYTES_MAX);
 };

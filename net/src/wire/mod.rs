@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`limits`], the four `*_format` files (the only offsets), `frame` (headers,
 //! stream framing), `request`, `reply`, `entries` (what a fetch reply carries), `group_request`
-//! and `group_reply` (consumer groups, idempotent producers).
+//! and `group_reply` (consumer groups, idempotent producers), `lookup` (by key).
 //!
 //! Invariants: decoding never panics and never allocates more than the frame's own length;
 //! decoding a produce or a fetch request allocates nothing; an encoder that returns an error
@@ -21,6 +21,7 @@ mod group_format;
 mod group_reply;
 mod group_request;
 pub mod limits;
+mod lookup;
 mod names;
 mod reply;
 mod reply_encode;
@@ -40,6 +41,7 @@ pub use error::{DecodeError, EncodeError, ErrorCode};
 pub use frame::{ReplyHeader, RequestHeader, frame_length, peek_reply, peek_request};
 pub use group_reply::{CommittedReply, GroupSummary, ProducerId};
 pub use group_request::{NewOffset, OffsetCommit, OffsetFetch, Offsets, Places, check_group_name};
+pub use lookup::{Lookup, LookupReply};
 pub use names::{Names, check_topic_name};
 pub use reply::{
     Counter, ErrorReply, FetchReply, HelloReply, HistogramPart, OffsetReply, QueueDescription,
@@ -52,7 +54,7 @@ pub use request::{
 pub use request_encode::{encode_produce_header, encode_request};
 pub use vocabulary::{
     AckLevel, ListKind, Operation, Retention, STATS_PER_SHARD, Stage, TOPIC_DEEP_VALIDATION,
-    TOPIC_RETENTION_BYTES, TOPIC_RETENTION_MS, Timings,
+    TOPIC_KEY_INDEX, TOPIC_KEY_INDEX_GIVEN, TOPIC_RETENTION_BYTES, TOPIC_RETENTION_MS, Timings,
 };
 
 /// First four bytes of a Hello body, `b"UMQ1"` read as a big-endian number.

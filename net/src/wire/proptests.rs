@@ -62,7 +62,7 @@ fn retention(from: &Ingredients) -> Retention {
 
 fn ingredients() -> impl Strategy<Value = Ingredients> {
     (
-        (1u8..=16).prop_map(|op| Operation::from_u8(op).unwrap()),
+        (1u8..=17).prop_map(|op| Operation::from_u8(op).unwrap()),
         any::<(u32, u16, u64, i64)>(),
         any::<(u32, u32, u32)>(),
         "[A-Za-z0-9_-]{1,249}",
@@ -105,6 +105,7 @@ fn request<'a>(from: &'a Ingredients, buffer: &'a mut Vec<u8>) -> Request<'a> {
             queues: queue,
             ack: from.ack,
             deep_validation: from.flag,
+            key_index: !from.flag,
             retention: retention(from),
         }),
         Operation::TopicAlter => Request::TopicAlter(TopicAlter {
@@ -112,6 +113,7 @@ fn request<'a>(from: &'a Ingredients, buffer: &'a mut Vec<u8>) -> Request<'a> {
             ack: from.ack,
             age_ms: from.flag.then_some(retention(from).age_ms),
             bytes: retention(from).bytes.map(Some),
+            key_index: (topic % 3 > 0).then_some(from.flag),
         }),
         Operation::TopicDelete => Request::TopicDelete(&from.name),
         Operation::TopicList => Request::TopicList,
@@ -127,6 +129,14 @@ fn request<'a>(from: &'a Ingredients, buffer: &'a mut Vec<u8>) -> Request<'a> {
             bytes_max,
             bytes_min,
             wait_max_ms,
+        }),
+        Operation::Lookup => Request::Lookup(Lookup {
+            topic,
+            queue,
+            first: offset,
+            end: !offset,
+            max: bytes_max,
+            key: from.name.as_bytes(),
         }),
         Operation::ListOffsets => Request::ListOffsets(ListOffsets {
             topic,
@@ -210,6 +220,7 @@ fn reply(from: &Ingredients) -> Reply<'_> {
             topic,
             ack,
             deep_validation: from.flag,
+            key_index: !from.flag,
             retention: retention(from),
             name: &from.name,
             queues: (short.iter())
@@ -228,6 +239,12 @@ fn reply(from: &Ingredients) -> Reply<'_> {
             Reply::Fetch(FetchReply { log_start: offset, visible: !offset, entries: &from.bytes })
         }
         Operation::ListOffsets => Reply::ListOffsets(OffsetReply { offset, timestamp_ms }),
+        Operation::Lookup => Reply::Lookup(LookupReply {
+            reached: offset,
+            log_start: !offset,
+            visible: offset,
+            offsets: from.bytes.iter().map(|byte| u64::from(*byte) << 32).collect(),
+        }),
         Operation::Stats => Reply::Stats(StatsReply {
             histograms: vec![
                 HistogramPart {

@@ -6,14 +6,15 @@ use super::cursor::{Cursor, malformed};
 use super::frame::read_reply_head;
 use super::frame_format::ErrorHead;
 use super::limits::{MESSAGE_BYTES_MAX, PEER_NAME_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
+use super::lookup::lookup_reply;
 use super::reply_format::{
     CounterTail, DescriptionHead, FetchReplyHead, HelloReplyHead, HistogramHead, MetadataPart,
     OffsetPart, QUEUE_DESCRIPTION_BYTES, QueuePart, SummaryPart,
 };
 use super::request::limits;
 use super::{
-    AckLevel, CommittedReply, DecodeError, ErrorCode, GroupSummary, Operation, ProducerId,
-    ReplyHeader, Retention, TOPIC_DEEP_VALIDATION, group_reply,
+    AckLevel, CommittedReply, DecodeError, ErrorCode, GroupSummary, LookupReply, Operation,
+    ProducerId, ReplyHeader, Retention, TOPIC_DEEP_VALIDATION, TOPIC_KEY_INDEX, group_reply,
 };
 
 /// A reply's body.
@@ -51,6 +52,8 @@ pub enum Reply<'a> {
     InitProducerId(ProducerId),
     /// The topic has its new settings.
     TopicAlter,
+    /// Records that may have the key.
+    Lookup(LookupReply<'a>),
     /// The request failed.
     Error {
         /// Number of the request's operation, 0 if the node could not read it.
@@ -141,6 +144,8 @@ pub struct TopicDescription<'a> {
     pub ack: AckLevel,
     /// Whether the node looks inside every batch.
     pub deep_validation: bool,
+    /// Whether the keys of its records are indexed.
+    pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
     /// Its name.
@@ -243,6 +248,7 @@ pub fn decode_reply(frame: &[u8]) -> Result<(ReplyHeader, Reply<'_>), DecodeErro
         Operation::GroupList => Reply::GroupList(group_reply::group_list(body)?),
         Operation::InitProducerId => Reply::InitProducerId(group_reply::producer_id(body)?),
         Operation::TopicAlter => last(body, |_| Ok(Reply::TopicAlter))?,
+        Operation::Lookup => Reply::Lookup(lookup_reply(body)?),
     };
     Ok((header, reply))
 }
@@ -348,6 +354,7 @@ fn topic_describe(mut body: Cursor<'_>) -> Result<TopicDescription<'_>, DecodeEr
         topic: head.topic.get(),
         ack: ack(head.ack)?,
         deep_validation: head.flags & TOPIC_DEEP_VALIDATION != 0,
+        key_index: head.flags & TOPIC_KEY_INDEX != 0,
         retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
         name,
         queues,

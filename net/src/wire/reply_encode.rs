@@ -9,6 +9,7 @@ use super::frame_format::{ErrorHead, LENGTH_BYTES, ReplyHead};
 use super::limits::{
     MESSAGE_BYTES_MAX, PEER_NAME_BYTES_MAX, REPLY_BYTES_MAX, TOPIC_NAME_BYTES_MAX,
 };
+use super::lookup::put_lookup_reply;
 use super::reply_format::{
     CounterTail, DescriptionHead, FETCH_REPLY_HEAD_BYTES, FetchReplyHead, HelloReplyHead,
     HistogramHead, MetadataPart, OffsetPart, PlainProduceReply, QueuePart, SummaryPart,
@@ -139,6 +140,11 @@ fn put_reply(out: &mut Vec<u8>, header: &ReplyHeader, reply: &Reply<'_>) -> (Ope
             (op, true)
         }
         Reply::TopicAlter => (head(Operation::TopicAlter), true),
+        Reply::Lookup(found) => {
+            let op = head(Operation::Lookup);
+            put_lookup_reply(out, found);
+            (op, true)
+        }
         // The other two are written by `encode_reply` itself.
         Reply::TopicDelete | Reply::Produce(_) | Reply::Error { .. } => {
             (head(Operation::TopicDelete), true)
@@ -206,7 +212,7 @@ fn put_topic_description(out: &mut Vec<u8>, topic: &TopicDescription<'_>) -> boo
     let head = DescriptionHead {
         topic: U32::new(topic.topic),
         ack: topic.ack.as_u8(),
-        flags: topic_flags(topic.deep_validation, age_ms, bytes),
+        flags: topic_flags(topic.deep_validation, topic.key_index, age_ms, bytes),
     };
     out.extend_from_slice(head.as_bytes());
     put_string(out, topic.name, TOPIC_NAME_BYTES_MAX);

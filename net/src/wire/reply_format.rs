@@ -17,6 +17,7 @@
 //! Produce        0 base_offset u64
 //! Fetch          0 log_start u64, 8 visible u64, 16 entries to the end
 //! ListOffsets    0 offset u64, 8 timestamp_ms i64
+//! Lookup         see `lookup`
 //! Stats          0 count u16, then per histogram: 0 op u8, 1 stage u8, 2 shard u16, 4 length u32,
 //!                HdrHistogram V2; then 0 count u16, then per counter: name string, 0 shard u16,
 //!                2 value u64

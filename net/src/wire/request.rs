@@ -4,14 +4,15 @@ use super::cursor::{Cursor, malformed};
 use super::frame::read_request_head;
 use super::group_request::{offset_commit, offset_fetch};
 use super::limits::{BATCH_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX};
+use super::lookup::lookup;
 use super::request_format::{
     FetchBody, HelloHead, ListOffsetsBody, ProduceHead, TopicAlterTail, TopicCreateTail,
 };
 use super::vocabulary::ack_choice;
 use super::{
-    AckLevel, DecodeError, ListKind, MAGIC, Names, OffsetCommit, OffsetFetch, Operation,
-    RequestHeader, Retention, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_RETENTION_BYTES,
-    TOPIC_RETENTION_MS, check_topic_name,
+    AckLevel, DecodeError, ListKind, Lookup, MAGIC, Names, OffsetCommit, OffsetFetch, Operation,
+    RequestHeader, Retention, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_KEY_INDEX,
+    TOPIC_KEY_INDEX_GIVEN, TOPIC_RETENTION_BYTES, TOPIC_RETENTION_MS, check_topic_name,
 };
 
 /// A request's body.
@@ -52,6 +53,8 @@ pub enum Request<'a> {
     InitProducerId,
     /// Give a topic other settings.
     TopicAlter(TopicAlter<'a>),
+    /// Find records by key.
+    Lookup(Lookup<'a>),
 }
 
 /// Opens a connection.
@@ -78,6 +81,8 @@ pub struct TopicCreate<'a> {
     pub ack: Option<AckLevel>,
     /// Look inside every batch.
     pub deep_validation: bool,
+    /// Index the keys of its records.
+    pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
 }
@@ -93,6 +98,8 @@ pub struct TopicAlter<'a> {
     pub age_ms: Option<Option<u64>>,
     /// How many bytes of them are kept; `Some(None)`: without a limit of its own.
     pub bytes: Option<Option<u64>>,
+    /// Whether the keys of its records are indexed from now on.
+    pub key_index: Option<bool>,
 }
 
 /// Appends one batch to a queue.
@@ -161,6 +168,7 @@ impl Request<'_> {
             Self::GroupList => Operation::GroupList,
             Self::InitProducerId => Operation::InitProducerId,
             Self::TopicAlter(_) => Operation::TopicAlter,
+            Self::Lookup(_) => Operation::Lookup,
         }
     }
 }
@@ -189,6 +197,7 @@ pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader, Request<'_>), Deco
         Operation::GroupList => empty(body, Request::GroupList)?,
         Operation::InitProducerId => empty(body, Request::InitProducerId)?,
         Operation::TopicAlter => Request::TopicAlter(topic_alter(body)?),
+        Operation::Lookup => Request::Lookup(lookup(body)?),
     };
     Ok((header, request))
 }
@@ -235,7 +244,7 @@ fn only_topic_name(mut body: Cursor<'_>) -> Result<&str, DecodeError> {
 fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
     let name = topic_name(&mut body)?;
     let tail = body.part::<TopicCreateTail>()?;
-    check_topic_flags(tail.flags, TOPIC_DEEP_VALIDATION)?;
+    check_topic_flags(tail.flags, TOPIC_DEEP_VALIDATION | TOPIC_KEY_INDEX)?;
     let (age_ms, bytes) = limits(&mut body, tail.flags)?;
     body.end()?;
     Ok(TopicCreate {
@@ -243,6 +252,7 @@ fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
         queues: tail.queues.get(),
         ack: ack_choice(tail.ack)?,
         deep_validation: tail.flags & TOPIC_DEEP_VALIDATION != 0,
+        key_index: tail.flags & TOPIC_KEY_INDEX != 0,
         retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
     })
 }
@@ -250,10 +260,16 @@ fn topic_create(mut body: Cursor<'_>) -> Result<TopicCreate<'_>, DecodeError> {
 fn topic_alter(mut body: Cursor<'_>) -> Result<TopicAlter<'_>, DecodeError> {
     let name = topic_name(&mut body)?;
     let tail = body.part::<TopicAlterTail>()?;
-    check_topic_flags(tail.flags, 0)?;
+    check_topic_flags(tail.flags, TOPIC_KEY_INDEX | TOPIC_KEY_INDEX_GIVEN)?;
+    let is_given = tail.flags & TOPIC_KEY_INDEX_GIVEN != 0;
+    let key_index = tail.flags & TOPIC_KEY_INDEX != 0;
+    if key_index && !is_given {
+        return Err(DecodeError::InvalidArgument { what: "topic flags" });
+    }
     let (age_ms, bytes) = limits(&mut body, tail.flags)?;
     body.end()?;
-    Ok(TopicAlter { name, ack: ack_choice(tail.ack)?, age_ms, bytes })
+    let (ack, key_index) = (ack_choice(tail.ack)?, is_given.then_some(key_index));
+    Ok(TopicAlter { name, ack, age_ms, bytes, key_index })
 }
 
 fn check_topic_flags(flags: u8, also: u8) -> Result<(), DecodeError> {

@@ -9,6 +9,7 @@ use super::group_request::{put_offset_commit, put_offset_fetch};
 use super::limits::{
     BATCH_BYTES_MAX, FRAME_BYTES_MAX, PEER_NAME_BYTES_MAX, PING_BYTES_MAX, TOPIC_NAME_BYTES_MAX,
 };
+use super::lookup::put_lookup;
 use super::request_format::{
     FetchBody, HelloHead, ListOffsetsBody, PRODUCE_HEAD_BYTES, ProduceHead, TopicAlterTail,
     TopicCreateTail,
@@ -16,8 +17,8 @@ use super::request_format::{
 use super::vocabulary::ack_choice_byte;
 use super::{
     AckLevel, EncodeError, Fetch, Hello, ListOffsets, MAGIC, Names, Operation, Request,
-    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_RETENTION_BYTES,
-    TOPIC_RETENTION_MS, TopicAlter, TopicCreate, check_topic_name,
+    RequestHeader, STATS_PER_SHARD, TOPIC_DEEP_VALIDATION, TOPIC_KEY_INDEX, TOPIC_KEY_INDEX_GIVEN,
+    TOPIC_RETENTION_BYTES, TOPIC_RETENTION_MS, TopicAlter, TopicCreate, check_topic_name,
 };
 
 /// Appends a whole request frame to `out`, which is unchanged on an error.
@@ -87,6 +88,7 @@ fn put_body(out: &mut Vec<u8>, request: &Request<'_>) -> Result<(), EncodeError>
         Request::Stats { per_shard } => out.push(if *per_shard { STATS_PER_SHARD } else { 0 }),
         Request::OffsetCommit(commit) => put_offset_commit(out, commit)?,
         Request::OffsetFetch(fetch) => put_offset_fetch(out, fetch)?,
+        Request::Lookup(lookup) => put_lookup(out, lookup)?,
     }
     Ok(())
 }
@@ -123,7 +125,7 @@ fn put_topic_create(out: &mut Vec<u8>, topic: &TopicCreate<'_>) -> Result<(), En
     let tail = TopicCreateTail {
         queues: U16::new(topic.queues),
         ack: ack_choice_byte(topic.ack),
-        flags: topic_flags(topic.deep_validation, age_ms, bytes),
+        flags: topic_flags(topic.deep_validation, topic.key_index, age_ms, bytes),
     };
     out.extend_from_slice(tail.as_bytes());
     put_limits(out, age_ms, bytes);
@@ -132,7 +134,9 @@ fn put_topic_create(out: &mut Vec<u8>, topic: &TopicCreate<'_>) -> Result<(), En
 
 fn put_topic_alter(out: &mut Vec<u8>, alter: &TopicAlter<'_>) -> Result<(), EncodeError> {
     put_topic_name(out, alter.name)?;
-    let flags = topic_flags(false, alter.age_ms, alter.bytes);
+    let given = if alter.key_index.is_some() { TOPIC_KEY_INDEX_GIVEN } else { 0 };
+    let key_index = alter.key_index.unwrap_or(false);
+    let flags = given | topic_flags(false, key_index, alter.age_ms, alter.bytes);
     let tail = TopicAlterTail { ack: ack_choice_byte(alter.ack), flags };
     out.extend_from_slice(tail.as_bytes());
     put_limits(out, alter.age_ms, alter.bytes);
@@ -141,9 +145,15 @@ fn put_topic_alter(out: &mut Vec<u8>, alter: &TopicAlter<'_>) -> Result<(), Enco
 
 type Given = Option<Option<u64>>;
 
-pub(super) fn topic_flags(deep_validation: bool, age_ms: Given, bytes: Given) -> u8 {
+pub(super) fn topic_flags(
+    deep_validation: bool,
+    key_index: bool,
+    age_ms: Given,
+    bytes: Given,
+) -> u8 {
     let flag = |is_set, flag| if is_set { flag } else { 0 };
     flag(deep_validation, TOPIC_DEEP_VALIDATION)
+        | flag(key_index, TOPIC_KEY_INDEX)
         | flag(age_ms.is_some(), TOPIC_RETENTION_MS)
         | flag(bytes.is_some(), TOPIC_RETENTION_BYTES)
 }

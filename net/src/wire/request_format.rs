@@ -15,6 +15,7 @@
 //!              20 bytes_max u32, 24 bytes_min u32, 28 wait_max_ms u32
 //! ListOffsets  0 topic u32, 4 queue u16, 6 kind u8, 7 reserved u8, 8 timestamp_ms i64
 //! Stats        0 flags u8
+//! Lookup       see `lookup`
 //! ```
 
 use core::mem::offset_of;

@@ -10,6 +10,12 @@ pub const TOPIC_RETENTION_MS: u8 = 2;
 /// Topic flag: how many bytes of its records are kept is given.
 pub const TOPIC_RETENTION_BYTES: u8 = 4;
 
+/// Topic flag: the keys of its records are indexed.
+pub const TOPIC_KEY_INDEX: u8 = 8;
+
+/// Topic flag of an alteration: the flag before is given.
+pub const TOPIC_KEY_INDEX_GIVEN: u8 = 16;
+
 /// Stats flag: one histogram per shard, not merged over the shards.
 pub const STATS_PER_SHARD: u8 = 1;
 
@@ -52,11 +58,13 @@ pub enum Operation {
     InitProducerId = 15,
     /// Give a topic other settings.
     TopicAlter = 16,
+    /// Find records by key.
+    Lookup = 17,
 }
 
 impl Operation {
     /// Every operation, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Hello,
         Self::Ping,
         Self::Metadata,
@@ -73,6 +81,7 @@ impl Operation {
         Self::GroupList,
         Self::InitProducerId,
         Self::TopicAlter,
+        Self::Lookup,
     ];
 
     /// The operation with this number.
@@ -107,6 +116,7 @@ impl Operation {
             Self::GroupList => "group_list",
             Self::InitProducerId => "init_producer_id",
             Self::TopicAlter => "topic_alter",
+            Self::Lookup => "lookup",
         }
     }
 }
@@ -179,7 +189,7 @@ mod tests {
         for op in Operation::ALL {
             assert_eq!(Operation::from_u8(op.as_u8()), Some(op));
         }
-        assert_eq!((Operation::from_u8(0), Operation::from_u8(17)), (None, None));
+        assert_eq!((Operation::from_u8(0), Operation::from_u8(18)), (None, None));
         for (number, stage) in (0..).zip(Stage::ALL) {
             assert_eq!((stage.as_u8(), Stage::from_u8(number)), (number, Some(stage)));
         }

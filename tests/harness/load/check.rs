@@ -1,5 +1,7 @@
 //! Is what was promised so, after a crash and a restart? Panics with what is not.
 
+use std::collections::BTreeSet;
+
 use net::client::{Client, ClientError, ErrorCode, PollError, StartAt};
 
 use super::judge::{self, Found, Seen};
@@ -19,6 +21,7 @@ pub(crate) async fn check(node: &Node, witness: &Witness, expires: bool) -> Seen
     for (topic, (name, _)) in TOPICS.iter().enumerate() {
         for queue in 0..QUEUES {
             let (id, found) = read(&client, name, queue).await;
+            keys(&client, name, queue, &found).await;
             let value = |producer, sequence| witness.value(producer, sequence);
             let given = &mut held.messages[topic];
             seen += judge::messages(&found, queue, given, expires, value);
@@ -50,6 +53,20 @@ async fn topics(client: &Client, held: &Promises) {
             // Asked for, not answered.
             (Some(_), None) => {}
         }
+    }
+}
+
+/// The newest messages with a key are found by it.
+async fn keys(client: &Client, topic: &str, queue: u16, found: &Found) {
+    let keys: BTreeSet<_> = found.messages.iter().filter_map(|m| m.key.as_ref()).collect();
+    for key in keys {
+        let with_key =
+            found.messages.iter().rev().filter(|message| message.key.as_ref() == Some(key));
+        let expected: Vec<u64> = with_key.map(|message| message.offset).take(20).collect();
+        let by_key = client.find(topic, key, 20).await.expect("the topic has an index of keys");
+        let by_key: Vec<_> = by_key.iter().map(|message| (message.queue, message.offset)).collect();
+        let expected: Vec<_> = expected.into_iter().map(|offset| (queue, offset)).collect();
+        assert_eq!(by_key, expected, "{topic}/{queue}: key {key:?}");
     }
 }
 

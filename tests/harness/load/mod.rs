@@ -119,7 +119,9 @@ pub(crate) async fn create_topics(node: &Node) {
     let plain = TOPICS.map(|(name, level)| (name, QUEUES, Some(level)));
     for (name, queues, ack) in plain.into_iter().chain([(ONCE, SENDERS, None)]) {
         let retention = Default::default();
-        let topic = NewTopic { name, queues, ack, deep_validation: false, retention };
+        // Keys are found too, after every crash.
+        let (deep_validation, key_index) = (false, true);
+        let topic = NewTopic { name, queues, ack, deep_validation, key_index, retention };
         match client.create_topic(&topic).await {
             Ok(_) | Err(ClientError::Server { code: ErrorCode::TopicExists, .. }) => {}
             Err(error) => panic!("{name} cannot be made: {error}"),

@@ -27,6 +27,7 @@ pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness
             queues: 1,
             ack: None,
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         };
         if client.create_topic(&topic).await.is_err() {

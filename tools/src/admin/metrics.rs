@@ -58,7 +58,7 @@ use Kind::{Counter, Gauge, Percent};
 /// A figure of the node, its metric without the prefix, and what it is.
 type Row = (&'static str, &'static str, Kind, &'static str);
 
-const ROWS: [Row; 36] = [
+const ROWS: [Row; 37] = [
     ("produced_batches", "produced_batches", Counter, "Batches appended"),
     ("produced_records", "produced_records", Counter, "Records appended"),
     ("produced_bytes", "produced_bytes", Counter, "Bytes of batches appended"),
@@ -144,6 +144,12 @@ const ROWS: [Row; 36] = [
         "Bytes of fetch replies sent without a copy",
     ),
     ("sent_copied_bytes", "sent_copied_bytes", Counter, "Bytes of fetch replies that were copied"),
+    (
+        "forwarded_requests",
+        "forwarded_requests",
+        Counter,
+        "Requests that went to another reactor than their connection's",
+    ),
     ("topics", "topics", Gauge, "Topics"),
 ];
 

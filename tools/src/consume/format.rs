@@ -213,7 +213,7 @@ fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A message as JSON, without a tree in between.
-struct Document<'a>(&'a Message);
+pub(crate) struct Document<'a>(pub(crate) &'a Message);
 
 /// Bytes that are text under their name, or in base64 under another.
 fn field<M: SerializeMap>(

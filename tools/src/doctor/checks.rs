@@ -15,7 +15,7 @@ const MEMLOCK_MIN: u64 = MIB / 2;
 const MEMLOCK_REACTOR: u64 = MIB;
 /// A node with one short log and some tens of clients.
 const FILES_MIN: u64 = 256;
-/// Below this a long log does not fit: a sealed segment takes four descriptors.
+/// Below this a long log does not fit: a sealed segment takes two descriptors.
 const FILES_ENOUGH: u64 = 4096;
 /// What a node takes at most, beside its log.
 const FILES_ALL: u64 = 65_536 + FILES_ENOUGH;

@@ -1,4 +1,4 @@
-//! Index files, readable: what the footer says, each queue's row, each span.
+//! Index files, readable: what the footer says, each queue's row, each span, each key.
 //!
 //! Damage is shown where it is met, and the next file follows.
 
@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 
 use engine::audit::Damage;
 use engine::audit::directory::{expected, open_shard, topics};
-use engine::audit::index_file::{IndexFault, IndexFile, Opening, Row, Span, read};
+use engine::audit::index_file::{IndexFault, IndexFile, Item, KeyRow, Opening, Row, Span, read};
 use engine::audit::topics::Topics;
 use engine::audit::{Place, What};
 use engine::data_dir::DataDir;
@@ -72,7 +72,7 @@ struct Printer {
     segment_bytes: u64,
     queues: Option<BTreeSet<u32>>,
     topics: Topics,
-    /// Spans that may still be printed.
+    /// Spans and keys that may still be printed.
     left: u64,
     out: BufWriter<io::Stdout>,
 }
@@ -93,17 +93,26 @@ impl Printer {
         self.head((shard, number), &file)?;
         let mut result = Ok(());
         let mut queue = None;
-        let shown = file.show(disk, |row, span| {
+        let shown = file.show(disk, |item| {
             if self.left == 0 {
                 return ControlFlow::Break(());
             }
-            if self.queues.as_ref().is_some_and(|ids| !ids.contains(&row.queue)) {
+            let id = match item {
+                Item::Span(row, _) => row.queue,
+                Item::Key(key) => key.queue,
+            };
+            if self.queues.as_ref().is_some_and(|ids| !ids.contains(&id)) {
                 return ControlFlow::Continue(());
             }
             self.left -= 1;
-            let is_first = queue.replace(row.queue) != Some(row.queue);
-            let headed = if is_first { self.row((shard, number), row) } else { Ok(()) };
-            result = headed.and_then(|()| self.span((shard, number), row.queue, span));
+            result = match item {
+                Item::Span(row, span) => {
+                    let is_first = queue.replace(id) != Some(id);
+                    let headed = if is_first { self.row((shard, number), row) } else { Ok(()) };
+                    headed.and_then(|()| self.span((shard, number), id, span))
+                }
+                Item::Key(key) => self.key((shard, number), key),
+            };
             match result {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
@@ -152,10 +161,7 @@ impl Printer {
             });
             return json::line(&mut self.out, &document);
         }
-        let place = match name {
-            Some(name) => format!("{}/{}", name.topic, name.number),
-            None => format!("queue id {}", row.queue),
-        };
+        let place = self.place(row.queue);
         writeln!(
             self.out,
             "  {place}: offsets {}..{}, {} spans, batches of {} bytes, the last stored {}",
@@ -188,6 +194,25 @@ impl Printer {
             span.batch_bytes,
             time(span.store_timestamp_ms)
         )
+    }
+
+    fn key(&mut self, (shard, number): (u16, u64), key: &KeyRow) -> io::Result<()> {
+        if self.json {
+            let document = json!({
+                "type": "index_key", "shard": shard, "segment": number, "queue_id": key.queue,
+                "hash": key.hash, "offset": key.offset,
+            });
+            return json::line(&mut self.out, &document);
+        }
+        let place = self.place(key.queue);
+        writeln!(self.out, "  key with hash {:08x}: offset {} of {place}", key.hash, key.offset)
+    }
+
+    fn place(&self, queue: u32) -> String {
+        match self.topics.queue(queue) {
+            Some(name) => format!("{}/{}", name.topic, name.number),
+            None => format!("queue id {queue}"),
+        }
     }
 
     fn unfinished(&mut self, shard: u16, number: u64) -> io::Result<()> {

@@ -115,19 +115,21 @@ fn describe(change: &Change) -> Value {
     match change {
         Change::Create(topic) => json!({
             "create": topic.name, "topic": topic.id, "ack": topic.ack.name(), "deep": topic.deep,
+            "key_index": topic.keyed,
             "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
             "queues": topic.queues.iter().map(|queue| {
                 json!({ "id": queue.id, "shard": queue.shard })
             }).collect::<Vec<_>>(),
         }),
         Change::Delete { id } => json!({ "delete": id }),
-        Change::Alter(Alteration { id, ack, age_ms, bytes }) => {
+        Change::Alter(Alteration { id, ack, age_ms, bytes, keyed }) => {
             let mut fields = Map::from_iter([("alter".to_owned(), (*id).into())]);
             // What is missing stays as it is; null is no limit.
             let ack = ack.map(|ack| ("ack", ack.name().into()));
             let age = age_ms.map(|age| ("retention_ms", age.into()));
             let bytes = bytes.map(|bytes| ("retention_bytes", bytes.into()));
-            let settings = [ack, age, bytes].into_iter().flatten();
+            let keys = keyed.map(|keyed| ("key_index", keyed.into()));
+            let settings = [ack, age, bytes, keys].into_iter().flatten();
             fields.extend(settings.map(|(name, value): (_, Value)| (name.to_owned(), value)));
             Value::Object(fields)
         }

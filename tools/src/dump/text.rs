@@ -105,12 +105,14 @@ fn describe(change: &Change) -> String {
             topic.ack.name()
         ),
         Change::Delete { id } => format!("delete topic id {id}"),
-        Change::Alter(Alteration { id, ack, age_ms, bytes }) => {
+        Change::Alter(Alteration { id, ack, age_ms, bytes, keyed }) => {
             let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |n| n.to_string());
             let ack = ack.map(|ack| format!(", ack {}", ack.name()));
             let age = age_ms.map(|age| format!(", retention ms {}", limit(age)));
             let bytes = bytes.map(|bytes| format!(", retention bytes {}", limit(bytes)));
-            let settings = [ack, age, bytes].into_iter().flatten().collect::<String>();
+            let keys =
+                keyed.map(|keyed| format!(", key index {}", if keyed { "on" } else { "off" }));
+            let settings = [ack, age, bytes, keys].into_iter().flatten().collect::<String>();
             format!("alter topic id {id}{settings}")
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
-use crate::index::file_format::{SPANS_PER_BLOCK, Sealed};
+use crate::index::file_format::Sealed;
 use crate::index::image::Builder;
+use crate::index::span_format::SPANS_PER_BLOCK;
 use crate::io::sim::{Config, CrashImage, SimDisk};
 use crate::io::{BLOCK_BYTES, FileName};
 
@@ -57,10 +58,15 @@ fn sealed() -> Sealed {
 
 /// A disk with an index that says this.
 fn disk(said: &Said, sealed: Sealed) -> (CrashImage, u64) {
+    disk_with_keys(said, &[], sealed)
+}
+
+fn disk_with_keys(said: &Said, keys: &[KeyRow], sealed: Sealed) -> (CrashImage, u64) {
     let mut builder = Builder::new(GEOMETRY, NUMBER);
     for (queue, span, end_offset) in said {
         builder.add(*queue, span, *end_offset);
     }
+    keys.iter().for_each(|key| builder.add_key(key));
     let (index, ..) = builder.finish(sealed);
     let name = FileName::Index(NUMBER);
     let mut image = CrashImage::default();
@@ -95,6 +101,39 @@ fn an_index_that_says_what_is_there_is_true() {
     assert_eq!(verdict(&image, None), Verdict::True(vec![]));
     assert!(footer_at > 3 * u64::from(BLOCK_BYTES), "several blocks");
     assert_eq!(verdict(&CrashImage::default(), Some(&held)), Verdict::Absent);
+}
+
+/// Of 600 records the first 300 of which are in the first group, each twice.
+#[test]
+fn keys_are_those_of_the_records() {
+    let key = |at: u64| KeyRow { hash: (at * 7919 % 1000) as u32, queue: 1, offset: at };
+    let mut held = held();
+    let all: Vec<KeyRow> = (0..600).map(key).collect();
+    held.keys = [&all[..300], &all[..300], &all[300..], &all[300..]].concat();
+    held.keys_by_group = vec![1200; GROUPS as usize];
+    held.keys_by_group[0] = 600;
+    let said = said(&held);
+    let found = |keys: &[KeyRow], held: &Held| {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        verdict(&disk_with_keys(&said, &keys, sealed()).0, Some(held))
+    };
+    assert_eq!(found(&all, &held), Verdict::True(vec![]));
+    let offset = |verdict| match verdict {
+        Verdict::False { fault: IndexFault::Key { offset }, queue: None, .. } => offset,
+        other => panic!("{other:?}"),
+    };
+    for left_out in [0, 299, 300, 599] {
+        let rest: Vec<KeyRow> = all.iter().copied().filter(|key| key.offset != left_out).collect();
+        assert_eq!(offset(found(&rest, &held)), left_out);
+    }
+    let more = KeyRow { hash: 5, queue: 2, offset: 77 };
+    assert_eq!(offset(found(&[&all[..], &[more]].concat(), &held)), 77);
+    assert_eq!(held.keys(1), {
+        let mut first = all[..300].to_vec();
+        first.sort_unstable();
+        first
+    });
 }
 
 #[test]

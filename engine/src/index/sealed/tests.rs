@@ -20,14 +20,15 @@ fn indexes() -> (Indexes, Vec<Run>) {
             builder.add(queue, &span, span.base_offset + 10);
         }
     }
-    let (image, fences, rows) = builder.finish(Sealed::default());
+    let (image, directory) = builder.finish(Sealed::default());
     let mut indexes = Indexes::default();
-    indexes.insert(3, Index { source: Source::Memory(image), fences, sealed: Sealed::default() });
-    (indexes, rows.iter().map(|row| Run::new(3, row)).collect())
+    let index = Index::new(Source::Memory(image), Sealed::default(), &directory);
+    indexes.insert(3, index);
+    (indexes, directory.rows.iter().map(|row| Run::new(3, row)).collect())
 }
 
 fn spans(indexes: &Indexes, place: &Place) -> Vec<Span> {
-    match indexes.block(place) {
+    match indexes.block(place.number, place.block) {
         Some(Block::Bytes(bytes)) => place.spans(bytes, &GEOMETRY).unwrap().collect(),
         other => panic!("{other:?}"),
     }
@@ -65,16 +66,22 @@ fn every_time_is_found_in_one_block_or_at_the_beginning_of_the_next() {
 fn what_is_written_is_read_from_its_file_and_kept() {
     let (mut indexes, runs) = indexes();
     let place = indexes.place(&runs[0], 1000).unwrap();
-    let Some(Block::Bytes(bytes)) = indexes.block(&place) else { panic!() };
+    let Some(Block::Bytes(bytes)) = indexes.block(place.number, place.block) else { panic!() };
     let bytes = bytes.to_vec();
     let before = indexes.bytes();
     indexes.written(3, FileId(4));
     assert!(indexes.bytes() < before && indexes.image(3).is_none());
-    assert!(matches!(indexes.block(&place), Some(Block::OnFile(FileId(4)))));
-    indexes.keep(&place, FileId(5), &bytes);
-    assert!(matches!(indexes.block(&place), Some(Block::OnFile(FileId(4)))), "another file's");
-    indexes.keep(&place, FileId(4), &bytes);
+    assert!(matches!(indexes.block(place.number, place.block), Some(Block::OnFile(FileId(4)))));
+    indexes.keep((place.number, place.block), FileId(5), &bytes);
+    assert!(
+        matches!(indexes.block(place.number, place.block), Some(Block::OnFile(FileId(4)))),
+        "another file's"
+    );
+    indexes.keep((place.number, place.block), FileId(4), &bytes);
     assert_eq!(spans(&indexes, &place).len(), 10);
     assert_eq!(indexes.remove(3), Some(FileId(4)));
-    assert!(indexes.block(&place).is_none() && indexes.place(&runs[0], 1000).is_none());
+    assert!(
+        indexes.block(place.number, place.block).is_none()
+            && indexes.place(&runs[0], 1000).is_none()
+    );
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ use nix::libc;
 use super::super::block::{Block, Budget};
 use super::super::file;
 use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output, Space};
-use super::op::{Descriptors, Op, Opening, Product, Shared, Step, Transfer};
+use super::op::{Op, Opening, Product, Shared, Step, Transfer};
 use super::token::Owner;
 use super::uring::{Inbox, Ring, errno};
 
@@ -53,7 +54,7 @@ pub struct RingDisk {
     inbox: Rc<Inbox>,
     slots: Vec<Option<Pending>>,
     free: Vec<u32>,
-    files: BTreeMap<FileId, Rc<Descriptors>>,
+    files: BTreeMap<FileId, Rc<OwnedFd>>,
     finished: Vec<Completion>,
     next_op: u64,
     next_file: u32,
@@ -95,7 +96,7 @@ impl RingDisk {
         self.slots.len() - self.free.len()
     }
 
-    fn file(&self, file: FileId) -> Result<Rc<Descriptors>, Errno> {
+    fn file(&self, file: FileId) -> Result<Rc<OwnedFd>, Errno> {
         self.files.get(&file).cloned().ok_or(Errno(libc::EBADF))
     }
 
@@ -122,12 +123,9 @@ impl RingDisk {
             DiskOp::Remove { name } => Op::Remove { path: path_of(name) },
             DiskOp::SyncDir => Op::SyncDir,
             DiskOp::Close { file } => {
-                let descriptors = self.files.remove(&file).ok_or(Errno(libc::EBADF))?;
+                let descriptor = self.files.remove(&file).ok_or(Errno(libc::EBADF))?;
                 // Operations in flight keep the file; the last of them closes it.
-                let fds = Rc::try_unwrap(descriptors).ok().map_or([None, None], |descriptors| {
-                    [Some(descriptors.plain), Some(descriptors.durable)]
-                });
-                Op::Close { fds }
+                Op::Close { fd: Rc::try_unwrap(descriptor).ok() }
             }
         })
     }
@@ -163,10 +161,10 @@ impl RingDisk {
 
     fn output(&mut self, product: Product) -> Output {
         match product {
-            Product::Opened(descriptors, len) => {
+            Product::Opened(descriptor, len) => {
                 let file = FileId(self.next_file);
                 self.next_file += 1;
-                self.files.insert(file, Rc::new(descriptors));
+                self.files.insert(file, Rc::new(descriptor));
                 Output::Opened { file, len }
             }
             Product::Written => Output::Written,
@@ -191,7 +189,7 @@ impl Disk for RingDisk {
         self.next_op += 1;
         match self.plan(op) {
             // Nothing to do: its file is closed by the operations that still use it.
-            Ok(Op::Close { fds: [None, None] }) => {
+            Ok(Op::Close { fd: None }) => {
                 self.finished.push(Completion { op: id, result: Ok(Output::Done) });
             }
             Ok(op) => {

@@ -1,7 +1,8 @@
 //! Disk operations as state machines: `entry` builds the next SQE, `step` takes its result.
 //!
-//! Most operations are one SQE. Opening takes up to four (plain descriptor, allocation, durable
-//! descriptor), zeroing one per MiB, and short transfers are continued.
+//! Most operations are one SQE. Creating takes up to three (descriptor, length, allocation), zeroing
+//! one per MiB, and short transfers are continued. A durable write is one with RWF_DSYNC: a second
+//! descriptor with O_DSYNC would do the same, and a log has many files.
 //!
 //! Invariants: an operation owns all memory its entry points to (paths, blocks), at a stable
 //! address, until `step` said [`Step::Done`]; descriptors are shared with
@@ -36,15 +37,6 @@ const ZERO_CHUNK_BYTES: u32 = 1 << 20;
 struct Zeros([AtomicU64; ZERO_CHUNK_BYTES as usize / 8]);
 static ZEROS: Zeros = Zeros([const { AtomicU64::new(0) }; ZERO_CHUNK_BYTES as usize / 8]);
 
-/// The two descriptors of a file.
-#[derive(Debug)]
-pub(super) struct Descriptors {
-    /// O_DIRECT.
-    pub(super) plain: OwnedFd,
-    /// O_DIRECT | O_DSYNC.
-    pub(super) durable: OwnedFd,
-}
-
 /// What all operations of one disk share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -57,7 +49,7 @@ pub(super) struct Shared {
 /// A transfer of `len` bytes at `offset`, of which `done` are through.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    pub(super) file: Rc<Descriptors>,
+    pub(super) file: Rc<OwnedFd>,
     pub(super) offset: u64,
     pub(super) len: u32,
     pub(super) done: u32,
@@ -68,17 +60,15 @@ pub(super) struct Opening {
     path: CString,
     create: Option<u64>,
     stage: OpenStage,
-    plain: Option<OwnedFd>,
-    durable: Option<OwnedFd>,
+    file: Option<OwnedFd>,
     length: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpenStage {
-    Plain,
+    Open,
     Shrink,
     Allocate,
-    Durable,
 }
 
 #[derive(Debug)]
@@ -86,18 +76,18 @@ pub(super) enum Op {
     Open(Opening),
     Write { transfer: Transfer, data: Slice, durable: bool, unwritten: bool },
     Read { transfer: Transfer, block: Block },
-    Sync { file: Rc<Descriptors> },
+    Sync { file: Rc<OwnedFd> },
     Zero { transfer: Transfer, by_device: bool },
     Rename { from: CString, to: CString },
     Remove { path: CString },
     SyncDir,
-    Close { fds: [Option<OwnedFd>; 2] },
+    Close { fd: Option<OwnedFd> },
 }
 
 /// What an operation produced.
 #[derive(Debug)]
 pub(super) enum Product {
-    Opened(Descriptors, u64),
+    Opened(OwnedFd, u64),
     Written,
     Read(Block),
     Synced,
@@ -111,7 +101,7 @@ pub(super) enum Step {
 }
 
 impl Transfer {
-    pub(super) fn new(file: Rc<Descriptors>, offset: u64, len: u32) -> Self {
+    pub(super) fn new(file: Rc<OwnedFd>, offset: u64, len: u32) -> Self {
         Self { file, offset, len, done: 0 }
     }
 
@@ -138,7 +128,7 @@ impl Transfer {
 
 impl Opening {
     pub(super) fn new(path: CString, create: Option<u64>) -> Self {
-        Self { path, create, stage: OpenStage::Plain, plain: None, durable: None, length: 0 }
+        Self { path, create, stage: OpenStage::Open, file: None, length: 0 }
     }
 
     fn entry(&mut self, dir: &OwnedFd) -> squeue::Entry {
@@ -146,50 +136,42 @@ impl Opening {
         let open = |path: &CString, flags: i32| {
             opcode::OpenAt::new(Fd(raw(dir)), path.as_ptr()).flags(flags).mode(0o644).build()
         };
-        let plain = Fd(self.plain.as_ref().map_or(-1, raw));
+        let file = Fd(self.file.as_ref().map_or(-1, raw));
         let length = self.create.unwrap_or(0);
         match self.stage {
-            OpenStage::Plain if self.create.is_some() => open(&self.path, flags | libc::O_CREAT),
-            OpenStage::Plain => open(&self.path, flags),
-            OpenStage::Shrink => opcode::Ftruncate::new(plain, length).build(),
-            OpenStage::Allocate => opcode::Fallocate::new(plain, length).build(),
-            OpenStage::Durable => open(&self.path, flags | libc::O_DSYNC),
+            OpenStage::Open if self.create.is_some() => open(&self.path, flags | libc::O_CREAT),
+            OpenStage::Open => open(&self.path, flags),
+            OpenStage::Shrink => opcode::Ftruncate::new(file, length).build(),
+            OpenStage::Allocate => opcode::Fallocate::new(file, length).build(),
         }
     }
 
     fn step(&mut self, value: i32) -> Step {
-        self.stage = match self.stage {
-            OpenStage::Plain => {
-                let plain = self.plain.insert(adopt(value));
+        self.stage = match (self.stage, self.create) {
+            (OpenStage::Open, create) => {
+                let file = self.file.insert(adopt(value));
                 // Of an open file, from memory: the ring would wake a worker for it.
-                let stat = match fstat(&*plain) {
+                let stat = match fstat(&*file) {
                     Ok(stat) => stat,
                     Err(errno) => return Step::Done(Err(Errno(errno as i32))),
                 };
                 self.length = u64::try_from(stat.st_size).unwrap_or(0);
-                match self.create {
+                match create {
                     Some(length) if self.length > length => OpenStage::Shrink,
                     Some(length) if length > 0 => OpenStage::Allocate,
-                    _ => OpenStage::Durable,
+                    _ => return self.opened(),
                 }
             }
-            OpenStage::Shrink if self.create.is_some_and(|length| length > 0) => {
-                OpenStage::Allocate
-            }
-            OpenStage::Shrink | OpenStage::Allocate => OpenStage::Durable,
-            OpenStage::Durable => {
-                self.durable = Some(adopt(value));
-                let length = self.create.unwrap_or(self.length);
-                let both = self.plain.take().zip(self.durable.take());
-                return Step::Done(match both {
-                    Some((plain, durable)) => {
-                        Ok(Product::Opened(Descriptors { plain, durable }, length))
-                    }
-                    None => Err(Errno(libc::EBADF)),
-                });
-            }
+            (OpenStage::Shrink, Some(length)) if length > 0 => OpenStage::Allocate,
+            (OpenStage::Shrink | OpenStage::Allocate, _) => return self.opened(),
         };
         Step::Again
+    }
+
+    fn opened(&mut self) -> Step {
+        let length = self.create.unwrap_or(self.length);
+        let file = self.file.take().ok_or(Errno(libc::EBADF));
+        Step::Done(file.map(|file| Product::Opened(file, length)))
     }
 }
 
@@ -200,24 +182,24 @@ impl Op {
         match self {
             Self::Open(opening) => opening.entry(&shared.dir),
             Self::Write { transfer, data, durable, unwritten } => {
-                let file = if *durable { &transfer.file.durable } else { &transfer.file.plain };
                 let from = data.as_ptr().wrapping_add(transfer.done as usize);
-                opcode::Write::new(Fd(raw(file)), from, transfer.left())
+                opcode::Write::new(Fd(raw(&transfer.file)), from, transfer.left())
                     .offset(transfer.at())
+                    .rw_flags(if *durable { libc::RWF_DSYNC } else { 0 })
                     .build()
                     .flags(if *unwritten { Flags::ASYNC } else { Flags::empty() })
             }
             Self::Read { transfer, block } => {
                 let to = block.as_mut_ptr().wrapping_add(transfer.done as usize);
-                opcode::Read::new(Fd(raw(&transfer.file.plain)), to, transfer.left())
+                opcode::Read::new(Fd(raw(&transfer.file)), to, transfer.left())
                     .offset(transfer.at())
                     .build()
             }
             Self::Sync { file } => {
-                opcode::Fsync::new(Fd(raw(&file.plain))).flags(FsyncFlags::DATASYNC).build()
+                opcode::Fsync::new(Fd(raw(file))).flags(FsyncFlags::DATASYNC).build()
             }
             Self::Zero { transfer, by_device } => {
-                let file = Fd(raw(&transfer.file.plain));
+                let file = Fd(raw(&transfer.file));
                 *by_device = transfer.done == 0 && shared.write_zeroes.get();
                 if *by_device {
                     return opcode::Fallocate::new(file, u64::from(transfer.len))
@@ -241,7 +223,7 @@ impl Op {
             Self::Remove { path } => opcode::UnlinkAt::new(dir, path.as_ptr()).build(),
             Self::SyncDir => opcode::Fsync::new(dir).build(),
             // The descriptor is given away: the kernel closes it whatever the result.
-            Self::Close { fds } => opcode::Close::new(Fd(take_raw(fds))).build(),
+            Self::Close { fd } => opcode::Close::new(Fd(take_raw(fd))).build(),
         }
     }
 
@@ -261,7 +243,6 @@ impl Op {
             Self::Zero { by_device: true, .. } => Step::Done(Ok(Product::Written)),
             Self::Zero { transfer, .. } => moved(transfer, result, || Product::Written),
             Self::Sync { .. } => Step::Done(Ok(Product::Synced)),
-            Self::Close { fds } if fds.iter().any(Option::is_some) => Step::Again,
             Self::Rename { .. } | Self::Remove { .. } | Self::SyncDir | Self::Close { .. } => {
                 Step::Done(Ok(Product::Done))
             }
@@ -278,7 +259,6 @@ impl Op {
                 shared.write_zeroes.set(false);
                 Step::Again
             }
-            Self::Close { fds } if fds.iter().any(Option::is_some) => Step::Again,
             _ => Step::Done(Err(errno)),
         }
     }
@@ -308,9 +288,9 @@ fn adopt(fd: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn take_raw(fds: &mut [Option<OwnedFd>; 2]) -> i32 {
+fn take_raw(fd: &mut Option<OwnedFd>) -> i32 {
     use std::os::fd::IntoRawFd;
-    fds.iter_mut().find_map(Option::take).map_or(-1, IntoRawFd::into_raw_fd)
+    fd.take().map_or(-1, IntoRawFd::into_raw_fd)
 }
 
 #[cfg(test)]
@@ -318,8 +298,8 @@ mod tests {
     use super::*;
 
     fn transfer(len: u32) -> Transfer {
-        let null = || std::fs::File::open("/dev/null").unwrap().into();
-        Transfer::new(Rc::new(Descriptors { plain: null(), durable: null() }), 8192, len)
+        let null = std::fs::File::open("/dev/null").unwrap().into();
+        Transfer::new(Rc::new(null), 8192, len)
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn append(
         base_offset: offset,
         wall_ms: 0,
         records: 1,
+        keyed: false,
         head: &head,
         rest: batch.after_stamp(),
         ack: level,
@@ -184,6 +185,7 @@ fn forge(image: &mut CrashImage, epoch: u32, batch_epoch: u32, watermark: u64, s
         base_offset: 0,
         store_timestamp_ms: 0,
         handle: Handle::new(0, position.plus(u64::from(GROUP_HEADER_BYTES))),
+        keyed: false,
     };
     let group = GroupHeader {
         length_bytes: GROUP_HEADER_BYTES + entry.entry_bytes(),

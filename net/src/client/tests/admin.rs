@@ -34,6 +34,7 @@ async fn topics() {
         topic,
         ack,
         deep_validation: true,
+        key_index: false,
         retention,
         name,
         queues: vec![queue],

@@ -28,6 +28,7 @@ async fn create(client: &Client, name: &str) -> Result<u32, ClientError> {
             queues: 1,
             ack: None,
             deep_validation: false,
+            key_index: false,
             retention: Default::default(),
         })
         .await
