@@ -47,6 +47,14 @@ const REBUILD: &str = "src/shard/rebuild.rs";
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "producers-take-the-room-of-a-checkpoint",
+        edits: &[(
+            WRITER,
+            "let kept_back = if is_free { 0 } else { self.kept_back_bytes };",
+            "let kept_back = if is_free { 0 } else { 0 };",
+        )],
+    },
+    Mutant {
         name: "the-newest-keys-are-left-out-of-the-index",
         edits: &[(KEYS, "        pile.close();\n        let firsts", "        let firsts")],
     },

@@ -83,6 +83,10 @@ pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
         ClientError::TimedOut { .. } => "is it a uringmq node that answers at this address?",
         ClientError::Reply(_) => "is it a uringmq node, of a similar version, at this address?",
         ClientError::NoSuchQueue { .. } => "see the queues with: uringmq topic describe TOPIC",
+        ClientError::NotDelivered { last: Some(last), .. } => return advice(last),
+        ClientError::Decompress { .. } => {
+            "read on behind it: --queue N --from OFFSET, with the offset that is named"
+        }
         ClientError::Server { code, .. } => return advice_on_code(*code),
         _ => return None,
     })

@@ -16,6 +16,7 @@ mod failure;
 mod find;
 mod generate;
 mod group;
+mod interval;
 mod lines;
 mod logging;
 mod options;
@@ -27,6 +28,7 @@ mod shards;
 mod start_at;
 mod stats;
 mod stop;
+mod top;
 mod topic;
 mod tune;
 mod verify;
@@ -82,6 +84,8 @@ enum Command {
     Produce(produce::Options),
     /// Print messages.
     Consume(consume::Options),
+    /// Watch a node in the terminal: rates, latencies, groups and their lag.
+    Top(top::Options),
     /// Print the messages with a key, the newest first.
     #[command(after_help = exit::after_help(
         "  uringmq topic create orders --key-index\n  \
@@ -91,7 +95,7 @@ enum Command {
     Find(find::Options),
     /// Show what a node has counted and measured.
     #[command(after_help = exit::after_help(
-        "  uringmq stats\n  uringmq stats --json | jq '.counters'"
+        "  uringmq stats\n  uringmq stats --watch 5s\n  uringmq stats --hgrm latencies/\n  uringmq stats --json | jq '.counters'"
     ))]
     Stats(stats::Options),
     /// Measure a device, and let a node on it do what suits it.
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
         Command::Shards(command) => shards::run(command),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options),
+        Command::Top(options) => top::run(options),
         Command::Find(options) => find::run(options),
         Command::Stats(options) => stats::run(options),
         Command::Tune(options) => tune::run(&options),

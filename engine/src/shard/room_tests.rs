@@ -104,3 +104,34 @@ fn with_nothing_left_to_go_producers_are_refused_and_readers_are_not() {
     fill(&mut shard, 1, &mut effects);
     assert_eq!(acks(&effects).len(), 1);
 }
+
+/// Story: 1. the device has no room for a next segment 2. producers fill the last one to its end 3.
+/// what lies before can go only when a checkpoint stands for it, and that has no room either: the log
+/// would never take anything again.
+#[test]
+fn a_full_device_keeps_room_for_a_checkpoint() {
+    // The segment that is written to, and not a whole second one.
+    let config = Config { capacity_bytes_max: SEGMENT_BYTES * 3 / 2, ..Config::default() };
+    let mut shard = open(SimEnv::new(config, 3), Retention::default());
+    let mut effects = Vec::new();
+    let mut refused = 0;
+    for n in 0..1000 {
+        produce(&mut shard, n, AckLevel::Durable, &[0x5A; 500], &mut effects);
+        for _ in 0..4 {
+            turn(&mut shard, &mut effects);
+            shard.env.advance(1_000_000);
+        }
+        refused += effects.drain(..).filter(is_refused).count();
+    }
+    let (end, kept) = (shard.log.ends().0, shard.checkpoints.room_bytes());
+    let left = SEGMENT_BYTES - end.0;
+    assert!(refused > 300 && end.0 < SEGMENT_BYTES, "{refused} refused, ends at {end}");
+    assert!(left >= kept, "{left} bytes are left, a checkpoint may need {kept}");
+    assert!(left < kept + 2 * 4096, "and no more than that is kept back: {left}, {kept}");
+    let now = shard.env.now();
+    assert!(shard.begin_checkpoint(&[], (1, 2), now));
+}
+
+fn is_refused(effect: &Effect) -> bool {
+    matches!(effect, Effect::Produced { result: Err(_), .. })
+}

@@ -178,6 +178,14 @@ impl Log {
     fn fail(&mut self, errno: Errno) {
         self.segments.halt();
         if self.poison.is_none() {
+            let (shard, position) = (self.segments.geometry().shard, self.written_end.0);
+            tracing::error!(
+                shard,
+                position,
+                errno = errno.0,
+                "a device write failed or took too long: the shard takes no more writes; mend the \
+                 device, then restart the node"
+            );
             self.poison = Some((self.written_end, errno));
         }
     }

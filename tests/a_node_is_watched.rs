@@ -1,0 +1,156 @@
+//! What people look at while a node works: `stats --watch` and `--hgrm`, and `top` on a terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::pty::{Winsize, openpty};
+use serde_json::Value;
+
+use crate::harness::node::{Node, fresh_dir, own_address};
+use crate::harness::{run_badly, run_well, uringmq};
+
+const LINES: NonZero<u16> = NonZero::new(50).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(130).unwrap();
+const SOON: Duration = Duration::from_secs(20);
+
+fn fill(node: &Node, dir: &std::path::Path) {
+    let at = ["--server", &*node.address];
+    run_well(&[&["topic", "create", "orders"], &at[..]].concat());
+    let file = dir.join("lines");
+    std::fs::write(&file, "a line\n".repeat(1000)).expect("a file");
+    let path = file.to_str().expect("a path");
+    run_well(&[&["produce", "orders", path], &at[..]].concat());
+    run_well(&[&["consume", "orders", "--group", "billing", "-n", "400"], &at[..]].concat());
+}
+
+#[test]
+fn look_by_look_and_as_distributions() {
+    let dir = fresh_dir();
+    let node = Node::start(&dir.path().join("data"), &[]);
+    fill(&node, dir.path());
+    let at = ["--server", &*node.address];
+    let run = |args: &[&str]| String::from_utf8(run_well(&[args, &at[..]].concat())).expect("text");
+    let watched = run(&["stats", "--watch", "20ms", "--count", "3", "--json"]);
+    let looks: Vec<Value> =
+        watched.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(looks.len(), 3);
+    for look in looks {
+        assert!(look["seconds"].as_f64() >= Some(0.02), "{look}");
+        // Nothing was produced meanwhile; what was before does not count.
+        assert_eq!(look["histograms"].as_array().map(Vec::len), Some(0), "{look}");
+        let counters = look["counters"].as_array().expect("counters");
+        let records = counters.iter().find(|counter| counter["name"] == "produced_records");
+        let records = records.expect("the counter");
+        assert_eq!((&records["grown"], &records["value"]), (&0.into(), &1001.into()));
+    }
+    let shown = run(&["stats", "--watch", "20ms", "-n", "2"]);
+    assert_eq!(shown.matches("the last 0.").count(), 2, "{shown}");
+
+    let latencies = dir.path().join("latencies");
+    let written = run(&["stats", "--hgrm", latencies.to_str().expect("a path")]);
+    assert!(written.contains("produce-device.hgrm"), "{written}");
+    for path in written.lines() {
+        let text = std::fs::read_to_string(path).expect("it was written");
+        assert!(text.trim_start().starts_with("Value     Percentile TotalCount"), "{text}");
+        assert!(text.contains("#[Max"), "{text}");
+    }
+    let errors = run_badly(&[&["top"], &at[..]].concat(), 2);
+    assert!(errors.contains("stats --watch"), "{errors}");
+    node.stop();
+}
+
+/// A terminal with `top` in it.
+struct Terminal {
+    child: Child,
+    keys: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl Terminal {
+    fn open(address: &str) -> Self {
+        let size =
+            Winsize { ws_row: LINES.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).expect("a terminal");
+        let end = || pty.slave.try_clone().expect("another descriptor");
+        let mut command = uringmq();
+        command.args(["top", "--every", "50ms", "--server", address]).env("TERM", "xterm-256color");
+        command.stdin(Stdio::from(end())).stdout(Stdio::from(end())).stderr(Stdio::from(end()));
+        let child = command.spawn().expect("the binary starts");
+        drop((pty.slave, command));
+        let master: OwnedFd = pty.master;
+        let keys = File::from(master.try_clone().expect("another descriptor"));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(LINES, COLUMNS, 0)));
+        let (mut shown, parser) = (File::from(master), Arc::clone(&screen));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 65536];
+            // It fails when nobody has the other end open any more.
+            while let Ok(count @ 1..) = shown.read(&mut bytes) {
+                parser.lock().expect("the screen").process(&bytes[..count]);
+            }
+        });
+        Self { child, keys, screen }
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().expect("the screen").screen().contents()
+    }
+
+    fn wait_for(&self, texts: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        while !texts.iter().all(|text| self.text().contains(text)) {
+            assert!(Instant::now() < deadline, "not all of {texts:?} on\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Types a key and waits for the end.
+    fn ends_by(&mut self, key: &[u8]) -> bool {
+        self.keys.write_all(key).expect("it reads");
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn live_in_a_terminal_through_a_restart() {
+    let dir = fresh_dir();
+    let data = dir.path().join("data");
+    let address = own_address();
+    let node = Node::start(&data, &["--listen", &address]);
+    let mut terminal = Terminal::open(&address);
+    terminal.wait_for(&["rates", "messages/s", "up", "time on the node", "(q quits)"]);
+    fill(&node, dir.path());
+    terminal.wait_for(&["billing", "orders/0", "600"]);
+    node.kill();
+    terminal.wait_for(&["cannot connect"]);
+    let node = Node::start(&data, &["--listen", &address]);
+    terminal.wait_for(&["  up", "billing"]);
+    assert!(terminal.ends_by(b"q"), "{}", terminal.text());
+    let deadline = Instant::now() + SOON;
+    while terminal.screen.lock().expect("the screen").screen().alternate_screen() {
+        assert!(Instant::now() < deadline, "the terminal is not given back");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut terminal = Terminal::open(&address);
+    terminal.wait_for(&["rates"]);
+    assert!(terminal.ends_by(b"\x03"), "Ctrl-C");
+    node.stop();
+}
