@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use engine::batch::{NewRecord, append_single};
+use engine::limits::WAIT_MS_MAX;
 use net::wire::limits::{BATCH_BYTES_MAX, REPLY_BYTES_MAX};
 use net::wire::{
     AckLevel, Fetch, Hello, ListKind, ListOffsets, OffsetReply, Produce, Reply, Request,
@@ -118,6 +119,26 @@ impl Control {
             Reply::Fetch(fetched) => Ok(fetched.entries.len()),
             _ => Err(LoadError::Unexpected("something else to a fetch")),
         }
+    }
+
+    /// Asks for a message that is not there yet, and does not wait for the answer. Good for nothing
+    /// but holding a place: the answer, after a minute at the latest, is never read.
+    ///
+    /// # Errors
+    /// When the node is gone.
+    pub fn park(&mut self, topic: u32) -> Result<(), LoadError> {
+        let fetch = Fetch {
+            topic,
+            queue: 0,
+            epoch: 0,
+            offset: 0,
+            bytes_max: 1,
+            bytes_min: 1,
+            wait_max_ms: WAIT_MS_MAX,
+        };
+        self.frame.clear();
+        encode_request(&mut self.frame, &RequestHeader::default(), &Request::Fetch(fetch))?;
+        self.stream.write_all(&self.frame).map_err(LoadError::socket("sending"))
     }
 
     /// The node's counters, each added up over the shards.

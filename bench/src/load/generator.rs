@@ -25,6 +25,8 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Consumers that see nothing new for this long have seen all there is.
 const QUIET: Duration = Duration::from_secs(3);
+/// When messages say when they were due, this much of a pause means that all have arrived.
+const ARRIVED: Duration = Duration::from_millis(500);
 
 /// Runs `load` on a thread of its own until its end, or soon after `stop` is set.
 ///
@@ -35,6 +37,7 @@ pub fn run(load: &Load, stop: &AtomicBool) -> Result<Outcome, LoadError> {
     on_measuring_thread(load.cpu, || {
         let mut generator = Generator::connect(load, stop)?;
         generator.measure()?;
+        generator.await_arrivals()?;
         generator.verify()?;
         Ok(generator.finish())
     })
@@ -322,6 +325,28 @@ impl<'a> Generator<'a> {
                 return Err(LoadError::Silent { requests: waiting as u64, seconds });
             }
             self.turn(now + Duration::from_millis(50))?;
+        }
+    }
+
+    /// What was due in the recorded time may be on its way to consumers: waits until nothing more
+    /// arrives, or for as long as answers are waited for.
+    fn await_arrivals(&mut self) -> Result<(), LoadError> {
+        if !self.load.stamps || self.consumers.is_empty() {
+            return Ok(());
+        }
+        let patience = Instant::now() + PATIENCE;
+        let mut seen = self.tally.seen();
+        let mut quiet_at = Instant::now() + ARRIVED;
+        loop {
+            let now = Instant::now();
+            if now >= quiet_at || now >= patience || self.stopped() {
+                return Ok(());
+            }
+            self.turn(now + Duration::from_millis(50))?;
+            if self.tally.seen() > seen {
+                seen = self.tally.seen();
+                quiet_at = Instant::now() + ARRIVED;
+            }
         }
     }
 

@@ -25,8 +25,13 @@ pub struct Interval {
     pub length: Duration,
     /// Messages whose acknowledgement came in it.
     pub messages: u64,
+    /// Messages that arrived at consumers in it.
+    pub consumed: u64,
     /// Nanoseconds from the intended send, of the requests that were due in it.
     pub latency: Histogram<u64>,
+    /// Nanoseconds from the intended send to the arrival at a consumer, of the messages that were
+    /// due in it and say so.
+    pub end_to_end: Histogram<u64>,
 }
 
 /// All pieces.
@@ -45,7 +50,14 @@ impl Intervals {
         let mut from = Duration::ZERO;
         while from < whole {
             let length = length.min(whole - from);
-            all.push(Interval { from, length, messages: 0, latency: histogram() });
+            all.push(Interval {
+                from,
+                length,
+                messages: 0,
+                consumed: 0,
+                latency: histogram(),
+                end_to_end: histogram(),
+            });
             from += length;
         }
         Self { begin: None, length, all }
@@ -60,6 +72,20 @@ impl Intervals {
     pub(super) fn acknowledged(&mut self, messages: u64, now: Instant) {
         if let Some(interval) = self.at(now) {
             interval.messages += messages;
+        }
+    }
+
+    /// So many messages arrived at consumers.
+    pub(super) fn consumed(&mut self, messages: u64, now: Instant) {
+        if let Some(interval) = self.at(now) {
+            interval.consumed += messages;
+        }
+    }
+
+    /// So many messages that were due at `intended` took so long to a consumer.
+    pub(super) fn arrived(&mut self, messages: u64, nanos: u64, intended: Instant) {
+        if let Some(interval) = self.at(intended) {
+            interval.end_to_end.saturating_record_n(nanos, messages);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is sent: half random bytes, or the lines of real files.
+//! What is sent: half random bytes, the lines of real files, or given payloads in turn.
 //!
 //! A message is known by its number, so that a verifying consumer can tell what it should be
 //! without anything being remembered: the n-th message of producer p of P is number `n * P + p`.
@@ -33,6 +33,7 @@ pub struct Messages {
 enum Kind {
     Generated { pool: Vec<u8>, bytes: usize },
     Lines { text: Vec<u8>, spans: Vec<(u32, u32)>, skipped_bytes: u64 },
+    Payloads(Vec<Vec<u8>>),
 }
 
 impl Messages {
@@ -46,6 +47,15 @@ impl Messages {
             random.fill_bytes(stripe);
         }
         Self { kind: Kind::Generated { pool, bytes } }
+    }
+
+    /// These, in turn; without any, empty ones.
+    #[must_use]
+    pub fn payloads(mut payloads: Vec<Vec<u8>>) -> Self {
+        if payloads.is_empty() {
+            payloads.push(Vec::new());
+        }
+        Self { kind: Kind::Payloads(payloads) }
     }
 
     /// The lines of a file, or of all files below a directory in the order of their names. A line
@@ -86,6 +96,7 @@ impl Messages {
                 let (from, to) = spans[(number % spans.len() as u64) as usize];
                 &text[from as usize..to as usize]
             }
+            Kind::Payloads(payloads) => &payloads[(number % payloads.len() as u64) as usize],
         }
     }
 
@@ -97,6 +108,7 @@ impl Messages {
             Kind::Lines { spans, .. } => {
                 spans.iter().map(|(from, to)| (to - from) as usize).max().unwrap_or(0)
             }
+            Kind::Payloads(payloads) => payloads.iter().map(Vec::len).max().unwrap_or(0),
         }
     }
 
@@ -108,6 +120,9 @@ impl Messages {
             Kind::Lines { spans, .. } => {
                 let all: u64 = spans.iter().map(|(from, to)| u64::from(to - from)).sum();
                 (all / spans.len() as u64) as u32
+            }
+            Kind::Payloads(payloads) => {
+                (payloads.iter().map(Vec::len).sum::<usize>() / payloads.len()) as u32
             }
         }
     }
@@ -123,7 +138,7 @@ impl Messages {
     #[must_use]
     pub fn input(&self) -> Option<(usize, u64)> {
         match &self.kind {
-            Kind::Generated { .. } => None,
+            Kind::Generated { .. } | Kind::Payloads(_) => None,
             Kind::Lines { spans, skipped_bytes, .. } => Some((spans.len(), *skipped_bytes)),
         }
     }

@@ -89,7 +89,7 @@ impl Producer {
             let ready = self.slots.ready(slot, intended, self.not_before);
             tally.sent(ready, now);
             let sent = Sent { intended, ready, real: now, first: self.sent, payload_bytes: 0 };
-            let stamp = load.stamps.then(|| tally.stamp(intended));
+            let stamp = load.stamps.then(|| Tally::stamp(intended));
             self.queue(slot, sent, stamp, load, batches)?;
         }
         self.link.flush()

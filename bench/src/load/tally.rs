@@ -3,6 +3,7 @@
 //! Only the window counts: a request's latency if it was *due* in the window, however late its
 //! answer came; a message's acknowledgement if it *came* in the window.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
@@ -93,11 +94,10 @@ fn per_s(count: u64, time: Duration) -> f64 {
 /// Counts while the generator runs.
 #[derive(Debug)]
 pub struct Tally {
-    /// What stamps count from.
-    epoch: Instant,
     window: Option<(Instant, Instant)>,
     batch: u64,
     intervals: Intervals,
+    seen: u64,
     found: Outcome,
 }
 
@@ -126,10 +126,10 @@ impl Tally {
             interrupted: false,
         };
         Self {
-            epoch: Instant::now(),
             window: None,
             batch: u64::from(batch),
             intervals: Intervals::over(measure),
+            seen: 0,
             found,
         }
     }
@@ -200,21 +200,29 @@ impl Tally {
     }
 
     /// A time as messages carry it.
-    pub(super) fn stamp(&self, at: Instant) -> u64 {
-        nanos(at, self.epoch)
+    pub(super) fn stamp(at: Instant) -> u64 {
+        nanos(at, epoch())
     }
 
     /// Messages that were due at `stamp` arrived at a consumer.
     pub(super) fn arrived(&mut self, messages: u64, stamp: u64, now: Instant) {
-        let Some(intended) = self.epoch.checked_add(Duration::from_nanos(stamp)) else { return };
+        let Some(intended) = epoch().checked_add(Duration::from_nanos(stamp)) else { return };
         if self.counts(intended) {
             self.found.end_to_end.saturating_record_n(nanos(now, intended), messages);
+            self.intervals.arrived(messages, nanos(now, intended), intended);
         }
     }
 
+    /// Messages that consumers got, ever.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     pub(super) fn consumed(&mut self, messages: u64, now: Instant) {
+        self.seen += messages;
         if self.counts(now) {
             self.found.consumed += messages;
+            self.intervals.consumed(messages, now);
         }
     }
 
@@ -230,6 +238,12 @@ impl Tally {
         let intervals = self.intervals.finish(self.found.elapsed);
         Outcome { intervals, ..self.found }
     }
+}
+
+/// What stamps count from, in all runs of this process: a consumer may see those of an earlier one.
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
 }
 
 fn nanos(to: Instant, from: Instant) -> u64 {

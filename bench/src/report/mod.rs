@@ -3,12 +3,13 @@
 //! Reading order: [`model`] (the data and its units) and [`timeline`] (the same over time), [`table`]
 //! (for the terminal and for Markdown, through [`grid`] and, in words, `explain`), [`plot`] (latency
 //! by percentile), [`html`] (all of it on one page), [`json`] (for machines, and to read back),
-//! [`hdr`] (for HdrHistogram's own tools).
+//! [`hdr`] (for HdrHistogram's own tools), [`diff`] (two reports compared).
 //!
 //! Invariants: everything shown is derived from the model, so a report read back from JSON gives
 //! the same table and plot; histograms travel whole, percentiles beside them are for reading.
 
 mod axis;
+pub mod diff;
 mod explain;
 pub mod grid;
 pub mod hdr;

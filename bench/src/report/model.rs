@@ -3,6 +3,7 @@
 //! Units stand last in names; a figure that was not measured is `None`, never zero.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -346,6 +347,9 @@ pub struct Slow {
 /// What the canary saw: an echo and a durable write, 200 times a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CanarySummary {
+    /// Its start, in seconds since 1970.
+    #[serde(default)]
+    pub began_unix_s: f64,
     /// From the intended start of both to the end.
     pub latency: Latency,
     /// When the machine was slow.
@@ -361,7 +365,38 @@ impl CanarySummary {
             to_s: window.to.as_secs_f64(),
             worst_ms: window.worst.as_secs_f64() * 1e3,
         });
-        Self { latency: Latency::of(&series.latency()), slow: slow.collect() }
+        let began = SystemTime::now().checked_sub(series.started.elapsed());
+        let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
+        Self {
+            began_unix_s: began.unwrap_or_default().as_secs_f64(),
+            latency: Latency::of(&series.latency()),
+            slow: slow.collect(),
+        }
+    }
+
+    /// Was the machine slow at some time between these, in seconds since 1970?
+    #[must_use]
+    pub fn was_slow(&self, from_unix_s: f64, to_unix_s: f64) -> bool {
+        let (from, to) = (from_unix_s - self.began_unix_s, to_unix_s - self.began_unix_s);
+        self.slow.iter().any(|slow| slow.from_s < to && from < slow.to_s)
+    }
+
+    /// Marks the pieces of a run in which the machine was slow, and says how many there were.
+    pub fn mark(&self, run: &mut Run) {
+        let (mut slow, mut all) = (0, 0);
+        for round in &mut run.rounds {
+            for piece in &mut round.pieces {
+                let from = round.began_unix_s + piece.from_s;
+                piece.machine_was_slow = self.was_slow(from, from + piece.length_s);
+                slow += u32::from(piece.machine_was_slow);
+                all += 1;
+            }
+        }
+        if slow > 0 {
+            run.notes.push(format!(
+                "the machine itself was slow (canary) in {slow} of {all} pieces of the recorded time"
+            ));
+        }
     }
 }
 
@@ -438,6 +473,7 @@ pub(crate) mod sample {
                 p99_us: latency.p99_us,
                 max_us: latency.max_us,
                 histogram_ns: latency.histogram_ns,
+                machine_was_slow: false,
             }
         };
         let pieces = (0..10).map(piece).collect();
@@ -489,6 +525,7 @@ pub(crate) mod sample {
                 run(Ack::Durable, 256, 1_500),
             ],
             canary: Some(CanarySummary {
+                began_unix_s: 1_767_225_590.0,
                 latency: latency(300),
                 slow: vec![Slow { from_s: 12.1, to_s: 12.2, worst_ms: 14.0 }],
             }),
@@ -509,6 +546,22 @@ mod tests {
         assert_eq!(Latency::of(&values).p9999_us, None);
         values.saturating_record(1_000);
         assert_eq!(Latency::of(&values).p9999_us, Some(1.0));
+    }
+
+    #[test]
+    fn a_canary_marks_the_pieces_in_which_the_machine_was_slow() {
+        // Its slow time is 12.1 s to 12.2 s: the second round begins 20 s after the canary.
+        let report = sample::report();
+        let mut run = report.runs[0].clone();
+        let canary = report.canary.unwrap();
+        run.rounds[1].began_unix_s = 1_767_225_602.0;
+        canary.mark(&mut run);
+        let slow = |round: usize| {
+            let pieces = run.rounds[round].pieces.iter().enumerate();
+            pieces.filter(|(_, piece)| piece.machine_was_slow).map(|(n, _)| n).collect::<Vec<_>>()
+        };
+        assert_eq!((slow(0), slow(1)), (vec![], vec![1]));
+        assert!(run.notes[0].contains("in 1 of 20 pieces"), "{:?}", run.notes);
     }
 
     #[test]

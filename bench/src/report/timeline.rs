@@ -50,6 +50,9 @@ pub struct Piece {
     /// All of them, in nanoseconds.
     #[serde(with = "json::hdr_v2_base64")]
     pub histogram_ns: Histogram<u64>,
+    /// Whether a canary saw that the machine itself was slow.
+    #[serde(default)]
+    pub machine_was_slow: bool,
 }
 
 impl Piece {
@@ -67,6 +70,7 @@ impl Piece {
             p99_us: us(0.99),
             max_us: interval.latency.max() as f64 / 1e3,
             histogram_ns: interval.latency.clone(),
+            machine_was_slow: false,
         }
     }
 }

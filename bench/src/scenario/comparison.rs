@@ -15,7 +15,8 @@ use super::yardsticks::Yardsticks;
 use super::{BenchError, Options};
 use crate::load::{self, Load, Messages, Outcome};
 use crate::report::model::REPORT_VERSION;
-use crate::report::{Ack, Ratio, Report, Run};
+use crate::report::{Ack, CanarySummary, Ratio, Report, Run};
+use crate::yardstick::canary::Canary;
 use crate::yardstick::{Measured, machine};
 
 const D_BYTES: usize = 4096;
@@ -56,6 +57,7 @@ pub fn compare(
         None => Broker::start(options, options.waiting, place)?,
     };
     broker.settle()?;
+    let canary = options.canary.then(|| Canary::start(scratch.path())).transpose()?;
     let mut comparison = Comparison {
         options,
         messages,
@@ -73,6 +75,11 @@ pub fn compare(
     }
     let mut report = comparison.report(environment);
     report.notes.extend(busy);
+    if let Some(canary) = canary {
+        let saw = CanarySummary::of(&canary.stop()?);
+        report.runs.iter_mut().for_each(|run| saw.mark(run));
+        report.canary = Some(saw);
+    }
     Ok(report)
 }
 

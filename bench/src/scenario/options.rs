@@ -45,6 +45,8 @@ pub struct Options {
     pub input: Option<PathBuf>,
     /// Check every message with a consumer.
     pub verify: bool,
+    /// Look meanwhile whether the machine itself is slow.
+    pub canary: bool,
     /// A running node instead of a child.
     pub connect: Option<SocketAddr>,
     /// How the broker waits.

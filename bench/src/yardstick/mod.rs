@@ -5,6 +5,8 @@
 //! | D(b,q) | durable writes of block b at depth q into written space | [`device`] |
 //! | W, R | direct sequential write and read, 256 KiB, depth 8 | [`device`] |
 //! | cold reads | scattered extents that are not in the page cache, sent to a socket | [`cold`] |
+//! | raw reads | direct reads of 4 KiB at random places of files | [`random_reads`] |
+//! | T | TCP stream on loopback | [`stream`] |
 //! | E | TCP echo on loopback | [`echo`] |
 //! | ED | a server that answers one frame after one blocking durable 4 KiB write | [`echo_durable`] |
 //! | canary | echo + durable write, 200 times a second beside a run | [`canary`] |
@@ -30,6 +32,7 @@ pub mod random_reads;
 mod ring;
 pub mod server;
 mod space;
+pub mod stream;
 
 pub use child::Child;
 pub use error::YardstickError;

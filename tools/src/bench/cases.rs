@@ -83,6 +83,8 @@ pub(super) fn list(options: &ListOptions) -> Result<bool, BenchError> {
 /// Measures a case. False when messages were lost or damaged.
 pub(super) fn run(options: &RunOptions, stop: &AtomicBool) -> Result<bool, BenchError> {
     let case = cases::find(&options.case)?;
+    // Some cases hold thousands of connections.
+    crate::descriptors::raise_limits();
     let (measure, rounds) = match options.smoke {
         true => (Duration::from_millis(150), 1),
         false => (place::seconds(options.duration, "duration")?, options.rounds),

@@ -4,7 +4,10 @@
 //! has a file, and `place` is what they share.
 
 mod cases;
+mod diff;
+mod omb;
 mod place;
+mod sweep;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -80,7 +83,7 @@ pub(crate) struct Options {
     /// Measure the published goals instead, each against its yardstick, and say which are met
     #[arg(long, help_heading = "What is compared",
           conflicts_with_all = ["modes", "producers", "wait", "size", "batch", "queues", "consumers",
-                                "in_flight", "rate", "input", "verify", "connect", "smoke"])]
+                                "in_flight", "rate", "input", "verify", "canary", "connect", "smoke"])]
     goals: bool,
     /// With --goals: only the goals of this case (1, 2, 4, 5, 15)
     #[arg(long, value_name = "N", requires = "goals", help_heading = "What is compared")]
@@ -123,6 +126,10 @@ pub(crate) struct Options {
     /// Rounds; a ratio is the median of its rounds [default: 3, with --goals 5]
     #[arg(long, value_name = "N", help_heading = "Method")]
     rounds: Option<u32>,
+    /// Beside it all, look 200 times a second whether the machine itself is slow (an echo and a
+    /// durable write), and mark such times in the report. Costs the disk a little
+    #[arg(long, help_heading = "Method")]
+    canary: bool,
     /// A few seconds that show that everything works, for CI: figures mean little
     #[arg(long, help_heading = "Method", conflicts_with_all = ["duration", "warmup", "rounds"])]
     smoke: bool,
@@ -141,6 +148,12 @@ enum Other {
     List(cases::ListOptions),
     /// Measure a named case against its published goal and its yardstick
     Run(cases::RunOptions),
+    /// Offer rates up to more than the node can take, and find the knee
+    Sweep(sweep::SweepOptions),
+    /// Run a workload file of the OpenMessaging Benchmark
+    Omb(omb::OmbOptions),
+    /// Compare two reports, and say what is more than noise
+    Diff(diff::DiffOptions),
 }
 
 const EXAMPLES: &str = "\
@@ -151,6 +164,9 @@ Examples:
   uringmq bench --input /var/log --verify             real lines, each one checked
   uringmq bench --size 100 --batch 1000 --modes memory,durable --producers 1 --in-flight 4
   uringmq bench --goals                               the published goals, on this machine
+  uringmq bench sweep                                 latency by rate, and the knee
+  uringmq bench omb workload.yaml --minutes 1         an OpenMessaging Benchmark workload
+  uringmq bench diff A/report.json B/report.json      what changed by more than noise
   uringmq bench list                                  named cases, such as
   uringmq bench run backlog --smoke                   100 million messages held, small
 
@@ -183,6 +199,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
         None => run_and_report(&options, &stop),
         Some(Other::List(options)) => cases::list(options),
         Some(Other::Run(options)) => cases::run(options, &stop),
+        Some(Other::Sweep(options)) => sweep::run(options, &stop),
+        Some(Other::Omb(options)) => omb::run(options, &stop),
+        Some(Other::Diff(options)) => diff::run(options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -266,6 +285,7 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         rounds,
         input: options.input.clone(),
         verify: options.verify,
+        canary: options.canary,
         connect: options.connect,
         waiting: options.wait.into(),
         ..options.place.scenario()?

@@ -201,6 +201,15 @@ pub(super) fn over_time(report: &Report) -> String {
     text
 }
 
+/// The points of pieces in which the machine was slow.
+fn slow(run: &Run, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let pieces = run.rounds.iter().flat_map(|round| &round.pieces);
+    let all: Vec<bool> = pieces.map(|piece| piece.machine_was_slow).collect();
+    // Pieces without samples have no point of their p99: then places do not match.
+    let marked = all.iter().zip(points).filter(|(slow, _)| all.len() == points.len() && **slow);
+    marked.map(|(_, point)| *point).collect()
+}
+
 /// Recorded seconds, and the figure; rounds one after the other.
 fn points(run: &Run, tail: bool) -> (Vec<(f64, f64)>, Vec<f64>) {
     let (mut points, mut starts, mut begin) = (Vec::new(), Vec::new(), 0.0);
@@ -245,6 +254,9 @@ fn series(of: &[(usize, &Run)], tail: bool) -> String {
     for (n, run, (points, _)) in &all {
         let title = format!("{}: {} messages/s", run.name, rate(run.messages_per_s));
         chart.line(&format!("l c{n}"), &title, points);
+        for at in slow(run, points) {
+            chart.dot(&format!("p c{n}"), "the machine itself was slow here (canary)", at);
+        }
     }
     chart.svg(if tail { "p99 latency over time" } else { "Rate over time" }, false)
 }

@@ -49,7 +49,7 @@ impl Axis {
         let to = all.iter().copied().find(|v| *v >= high * 0.999 && *v > from).unwrap_or(high);
         let within = |v: &f64| (from * 0.999..=to * 1.001).contains(v);
         let mut ticks: Vec<f64> = all.iter().copied().filter(within).collect();
-        if ticks.len() > 11 {
+        if ticks.len() > 9 {
             ticks = decades(&[1.0]).filter(within).collect();
         }
         let ticks = ticks.into_iter().map(|v| (v, label(v))).collect();
@@ -160,10 +160,26 @@ impl Chart {
         let _ = write!(self.body, "<path class='{class}' d='{path}'><title>{title}</title></path>");
     }
 
+    /// A dot.
+    pub(super) fn dot(&mut self, class: &str, title: &str, point: (f64, f64)) {
+        let ((x, y), title) = (self.at(point), escape(title));
+        let _ = write!(
+            self.body,
+            "<circle class='{class}' cx={x:.1} cy={y:.1} r=5><title>{title}</title></circle>"
+        );
+    }
+
     /// A vertical line at `x`.
     pub(super) fn upright(&mut self, class: &str, x: f64) {
         let ((x, _), bottom) = (self.at((x, self.y.low)), self.height - BOTTOM);
         let _ = write!(self.body, "<path class='{class}' d='M{x:.1} {TOP}V{bottom:.1}'/>");
+    }
+
+    /// A horizontal line at `y`.
+    pub(super) fn level(&mut self, class: &str, y: f64) {
+        let ((_, y), right) = (self.at((self.x.low, y)), self.width - RIGHT);
+        let _ =
+            write!(self.body, "<path class='{class}' d='M{:.1} {y:.1}H{right:.1}'/>", self.left);
     }
 
     /// The chart; `name` is for those who cannot see it.
@@ -203,7 +219,7 @@ mod tests {
         let axis = Axis::log(30.0, 4_000.0, "", |v| v.to_string());
         assert_eq!(labels(&axis), ["20", "50", "100", "200", "500", "1000", "2000", "5000"]);
         let axis = Axis::log(0.5, 9e6, "", |v| v.to_string());
-        assert!(axis.ticks.len() <= 11, "{axis:?}");
+        assert!(axis.ticks.len() <= 9, "{axis:?}");
         let axis = Axis::log(5.0, 5.0, "", |v| v.to_string());
         assert!(axis.high > axis.low);
     }

@@ -1,14 +1,15 @@
 //! The report as one page that opens offline: HTML with its style and figures in it, no script, by
 //! day and by night, from a telephone to a wall.
 //!
-//! Reading order: this file (what stands on the page, top-down), `charts` (the figures), `figure`
-//! (axes and lines), `style.css`.
+//! Reading order: this file (what stands on the page, top-down), `charts` and `sweep` (the figures),
+//! `figure` (axes and lines), `style.css`.
 //!
 //! Invariants: everything is derived from the report; nothing on the page is fetched from anywhere;
 //! what comes from outside (names, paths, the command) is escaped.
 
 mod charts;
 mod figure;
+pub(crate) mod sweep;
 
 use std::fmt::Write;
 use std::fs;
@@ -173,7 +174,8 @@ fn over_time(report: &Report) -> String {
     }
     format!(
         "<h2>Over time</h2>\n<p class=how>Rate and p99 in pieces of the recorded time; upright lines \
-         part the rounds, between which the other modes ran.</p>\n{figure}\n"
+         part the rounds, between which the other modes ran. Dots: a canary saw that the machine itself \
+         was slow.</p>\n{figure}\n"
     )
 }
 

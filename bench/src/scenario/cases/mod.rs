@@ -7,6 +7,12 @@
 //! Reading order: this file (what there is), `stage` (nodes, loads, yardsticks), then a file a case.
 
 mod backlog;
+mod bulk;
+mod fan_out;
+mod idle_connections;
+mod idle_queues;
+mod many_queues;
+mod overload;
 mod stage;
 
 use std::path::Path;
@@ -64,6 +70,13 @@ pub const ALL: &[Case] = &[
         how: How::Goal,
     },
     Case {
+        number: 3,
+        name: "bulk",
+        what: "batches of 64 KiB to 1 MiB, durable, against W and T; write amplification",
+        takes: "3 minutes, 3 GB of disk",
+        how: How::Stage(bulk::measure),
+    },
+    Case {
         number: 4,
         name: "small-messages",
         what: "100 B messages in batches of 1000 and one by one, per CPU second",
@@ -78,11 +91,46 @@ pub const ALL: &[Case] = &[
         how: How::Goal,
     },
     Case {
+        number: 6,
+        name: "many-queues",
+        what: "10,000 queues written round robin, against 16",
+        takes: "1 minute",
+        how: How::Stage(many_queues::measure),
+    },
+    Case {
+        number: 8,
+        name: "fan-out",
+        what: "1, 8 and 32 consumers at the tail, against a raw send loop",
+        takes: "2 minutes",
+        how: How::Stage(fan_out::measure),
+    },
+    Case {
+        number: 9,
+        name: "idle-queues",
+        what: "memory and descriptors of 100,000 idle and 10,000 used queues",
+        takes: "2 minutes",
+        how: How::Stage(idle_queues::measure),
+    },
+    Case {
         number: 11,
         name: "backlog",
         what: "produce, seek, index and memory with 100 M messages held, against an empty node",
         takes: "5 minutes, 14 GB of disk (--messages makes it smaller)",
         how: How::Stage(backlog::measure),
+    },
+    Case {
+        number: 12,
+        name: "idle-connections",
+        what: "10,000 silent connections and 10,000 waiting fetches, against none",
+        takes: "1 minute, 20,100 descriptors",
+        how: How::Stage(idle_connections::measure),
+    },
+    Case {
+        number: 13,
+        name: "overload",
+        what: "twice the peak offered for a minute: goodput, memory, back to normal",
+        takes: "4 minutes",
+        how: How::Stage(overload::measure),
     },
     Case {
         number: 15,
