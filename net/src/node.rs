@@ -6,6 +6,7 @@
 
 mod boot;
 mod grow;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,15 +19,18 @@ use engine::limits::{DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFA
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
 use thiserror::Error;
+use tracing::warn;
 
-use crate::native::Post;
+use crate::native::{Alarm, Post};
 use crate::server::{
-    Reactor, ReactorConfig, ReactorError, ReactorHandle, WaitMode, Waker, bind_within,
+    Limits, Reactor, ReactorConfig, ReactorError, ReactorHandle, WaitMode, Waker, bind_within,
 };
 use boot::Plan;
 pub use grow::{GrowError, add_shards};
+use watch::Watch;
 
 /// The port of the native protocol.
 pub const PORT_DEFAULT: u16 = 9440;
@@ -90,6 +94,12 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nobody can watch that the directory stays.
+    #[error("cannot watch the data directory: {0}")]
+    Watch(io::Error),
+    /// The directory was removed, renamed or replaced while the node ran.
+    #[error("the data directory was removed, renamed or replaced while the node ran")]
+    Lost,
     /// The reactors cannot have what was asked for.
     #[error("{0}")]
     Reactors(String),
@@ -103,6 +113,8 @@ pub enum NodeError {
 pub struct Node {
     address: SocketAddr,
     reactor: ReactorHandle,
+    alarm: Alarm,
+    watch: Watch,
 }
 
 impl Node {
@@ -124,9 +136,11 @@ impl Node {
         let bind_error = |source| NodeError::Bind { address: options.listen, source };
         let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
+        let mut template = options.reactor.clone();
+        limit_connections(&mut template.limits);
         let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
             let name = format!("reactor {number}");
-            ReactorConfig { name, cpu, ..options.reactor.clone() }
+            ReactorConfig { name, cpu, ..template.clone() }
         });
         let plan = Plan {
             dir: Arc::new(dir),
@@ -134,12 +148,21 @@ impl Node {
             writer: options.writer,
             retention: options.retention,
             disk_used_percent_max: options.disk_used_percent_max,
+            alarm: Alarm::default(),
         };
+        let (dir, alarm) = (Arc::clone(&plan.dir), plan.alarm.clone());
         let reactor = Reactor::spawn_many(configs.collect(), listener, move |wakers| {
             let boots = plan.boots().into_iter().zip(Post::among(wakers));
             boots.map(|(boot, post)| move |ring: &_| boot.door(ring, post)).collect()
         })?;
-        Ok(Self { address, reactor })
+        let watched = Watch::start(&dir, alarm.clone(), reactor.waker());
+        match watched {
+            Ok(watch) => Ok(Self { address, reactor, alarm, watch }),
+            Err(error) => {
+                let _ = reactor.stop();
+                Err(NodeError::Watch(error))
+            }
+        }
     }
 
     /// Where it listens.
@@ -159,7 +182,11 @@ impl Node {
     /// # Errors
     /// Why it ended, if it was not asked to.
     pub fn join(self) -> Result<(), NodeError> {
-        Ok(self.reactor.join()?)
+        let Self { reactor, alarm, watch, .. } = self;
+        let ended = reactor.join();
+        watch.end();
+        ended?;
+        if alarm.is_lost() { Err(NodeError::Lost) } else { Ok(()) }
     }
 }
 
@@ -197,6 +224,20 @@ fn place(options: &NodeOptions) -> Result<Vec<Option<usize>>, NodeError> {
         return refuse(format!("CPU {foreign} is not one that this process may use: {own:?}"));
     }
     Ok(options.cpus.iter().copied().map(Some).collect())
+}
+
+/// Leaves a quarter of the files that may be open to the logs, and to guests that are refused.
+fn limit_connections(limits: &mut Limits) {
+    let Ok((files, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let connections_max = u32::try_from(files / 4 * 3).unwrap_or(u32::MAX);
+    if connections_max < limits.connections_max {
+        let wanted = limits.connections_max;
+        warn!(
+            wanted,
+            connections_max, files, "fewer connections are taken: raise RLIMIT_NOFILE for more"
+        );
+        limits.connections_max = connections_max;
+    }
 }
 
 /// The CPUs this process may use.

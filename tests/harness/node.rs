@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,13 +49,25 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node on this data directory and waits until it is ready.
     pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
+        Self::spawn(uringmq(), data, options)
+    }
+
+    /// Starts a node that may open so many files.
+    pub(crate) fn start_with_files(data: &Path, options: &[&str], files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\""));
+        shell.arg(uringmq().get_program());
+        Self::spawn(shell, data, options)
+    }
+
+    fn spawn(mut command: Command, data: &Path, options: &[&str]) -> Self {
         // Elsewhere: a test may fill the file system of the data directory.
         let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a log");
         let free_port = ["--listen", "127.0.0.1:0"];
         let listen = if options.contains(&"--listen") { &[][..] } else { &free_port[..] };
         let no_admin = ["--admin", "off"];
         let admin = if options.contains(&"--admin") { &[][..] } else { &no_admin[..] };
-        let mut child = uringmq()
+        let mut child = command
             .args(["serve", "--data"])
             .arg(data)
             .args(listen)
@@ -98,6 +110,15 @@ impl Node {
             ClientConfig { shard_wish, connection_per_shard: false, ..ClientConfig::default() };
         let client = Client::connect_with(&*self.address, config).await;
         client.expect("the node takes connections")
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the node is running");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+        kib << 10
     }
 
     /// What it has said so far.

@@ -38,15 +38,20 @@ impl Raw {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut raw = Self(stream);
+        let reply = raw.call(&Self::hello())?;
+        assert!(matches!(decode_reply(&reply), Ok((_, Reply::Hello(_)))), "{reply:?}");
+        Ok(raw)
+    }
+
+    /// The first frame of a connection.
+    pub(crate) fn hello() -> Vec<u8> {
         let hello = Hello {
             version_min: VERSION,
             version_max: VERSION,
             shard_wish: SHARD_ANY,
             client: "raw",
         };
-        let reply = raw.call(&frame(0, &Request::Hello(hello)))?;
-        assert!(matches!(decode_reply(&reply), Ok((_, Reply::Hello(_)))), "{reply:?}");
-        Ok(raw)
+        frame(0, &Request::Hello(hello))
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {

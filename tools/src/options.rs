@@ -42,6 +42,12 @@ pub(crate) fn node_options(options: &Options) -> NodeOptions {
     node.reactors = usize::from(options.reactors);
     node.cpus.clone_from(&options.cpu.0);
     node.reactor.limits.partial_deadline_ms = millis(options.frame_deadline);
+    node.reactor.limits.connections_max = options.connections_max;
+    node.reactor.limits.connections_per_address_max =
+        options.connections_per_address.0.unwrap_or(0);
+    node.reactor.limits.hello_deadline_ms = millis(options.hello_deadline);
+    node.reactor.limits.idle_deadline_ms = options.idle_deadline.0.map_or(0, millis);
+    node.reactor.limits.slow_reader_deadline_ms = millis(options.slow_reader_deadline);
     node.reactor.limits.stop_deadline_ms = millis(options.stop_deadline);
     node.retention = Retention {
         age_ms: options.retention.0.map(config::value::Time::as_millis),

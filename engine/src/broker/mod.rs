@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::batch::{BatchRef, NewRecord, append_single};
-use crate::io::{Env, Nanos};
+use crate::io::{Env, Errno, Nanos};
 use crate::level::AckLevel;
 use crate::limits::{BATCH_BYTES_MAX, QUEUES_PER_TOPIC_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::log::entry_format::Kind;
@@ -558,6 +558,13 @@ impl<E: Env> Broker<E> {
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.shards.own().iter().any(Shard::is_congested)
+    }
+
+    /// Closes every shard for writing: nothing that is written would be found again.
+    pub fn condemn(&mut self, errno: Errno, answers: &mut Answers) {
+        for shard in self.shards.own_mut() {
+            shard.condemn(errno, &mut answers.effects);
+        }
     }
 
     /// Whether, after [`Broker::stop`], nothing is left to do.

@@ -446,6 +446,11 @@ impl Log {
         self.end.0.saturating_sub(self.written_end.0)
     }
 
+    /// Nothing that is written would be found again: as after a failed write.
+    pub fn condemn(&mut self, errno: Errno) {
+        self.fail(errno);
+    }
+
     /// Takes the oldest segment out of the log: see [`Segments::trim`].
     pub fn trim<D: Disk>(&mut self, disk: &mut D, keep: bool, now: Nanos) -> bool {
         self.segments.trim(disk, keep, now)

@@ -25,6 +25,11 @@ impl<E: Env> Shard<E> {
         self.release_level(AckLevel::Written, clock.gathered, effects);
         self.release_level(AckLevel::Durable, clock.gathered, effects);
         self.show();
+        self.refuse_waiting(effects);
+    }
+
+    /// Once the log takes no writes, refuses whoever waits for one.
+    pub(super) fn refuse_waiting(&mut self, effects: &mut Vec<Effect>) {
         if let Some((at, errno)) = self.log.poison() {
             self.refuse_all(AppendError::Poisoned { at, errno }, effects);
         }

@@ -212,6 +212,12 @@ impl<E: Env> Shard<E> {
         self.log.poison()
     }
 
+    /// Closes the shard for writing, as a failed device write does: whoever waits is refused now.
+    pub fn condemn(&mut self, errno: Errno, effects: &mut Vec<Effect>) {
+        self.log.condemn(errno);
+        self.refuse_waiting(effects);
+    }
+
     /// Whether the pump should poll instead of sleeping: a flush that somebody waits for is in
     /// progress.
     #[must_use]

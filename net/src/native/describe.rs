@@ -133,6 +133,12 @@ impl<E: Env> Desk<E> {
             ("sent_by_reference_bytes", self.sending.by_reference_bytes),
             ("sent_copied_bytes", self.sending.copied_bytes),
             ("forwarded_requests", forwarded),
+            ("directory_lost", u64::from(self.alarm.is_lost())),
+            ("directory_read_only", u64::from(self.alarm.is_read_only())),
+            ("connections", self.visits.open),
+            ("accepted_connections", self.visits.accepted),
+            ("refused_connections", self.visits.refused),
+            ("cut_connections", self.visits.cut),
             ("topics", self.broker.catalog().topics().count() as u64),
         ];
         for (name, value) in node {

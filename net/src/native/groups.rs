@@ -20,7 +20,7 @@ impl<E: Env> Desk<E> {
         header: RequestHeader,
         commit: &OffsetCommit<'_>,
     ) {
-        let token = self.calls.insert(Call { caller, header });
+        let token = self.wait(caller, header);
         let offsets: Vec<_> = commit.offsets.iter().map(topic_offset).collect();
         let ack = commit.ack.unwrap_or(AckLevel::Durable);
         let asked = (token, self.gathered);
@@ -29,8 +29,8 @@ impl<E: Env> Desk<E> {
 
     /// Replies to every commit that is answered.
     pub(super) fn reply_commits(&mut self, out: &mut Out<'_>) {
-        for CommitAnswer { token, results } in self.answers.commits.drain(..) {
-            let Some(Call { caller, header }) = self.calls.take(token) else { continue };
+        for CommitAnswer { token, results } in std::mem::take(&mut self.answers.commits) {
+            let Some(Call { caller, header }) = self.answered(token) else { continue };
             let code = |error| Refusal::from(&error).code;
             let results = results.into_iter().map(|result| result.err().map(code)).collect();
             let header = header.reply(Timings::default());

@@ -13,7 +13,7 @@ use crate::wire::{
 };
 
 /// Counters of the node that every reactor says alike.
-const SAME_EVERYWHERE: [&str; 1] = ["topics"];
+const SAME_EVERYWHERE: [&str; 3] = ["topics", "directory_lost", "directory_read_only"];
 
 /// One reply out of the reactors', which are in their order; `None` if they do not fit together.
 /// `owner` tells the reactor of a shard.

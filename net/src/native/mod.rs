@@ -9,6 +9,7 @@
 //! malformed frame gets an error and a close.
 //! Absent: other doors, sockets, what a request means.
 
+mod alarm;
 mod caller;
 mod calls;
 mod describe;
@@ -27,21 +28,27 @@ use std::collections::VecDeque;
 use engine::broker::change_format::Alteration;
 use engine::broker::{Answers, Broker, NewTopic, TopicAnswer};
 use engine::index::keys::hash_of;
-use engine::io::{Env, Nanos};
+use engine::io::{Env, Errno, Nanos};
 use engine::level::AckLevel;
 use engine::limits::WAIT_MS_MAX;
 use engine::shard::{Fetch, Lookup, Seek, Token};
 
-use crate::server::{ACCEPTOR, ConnId, Flow, FrameLen, Outbox, Service, Turn, TurnClock};
+use crate::server::{
+    ACCEPTOR, ConnId, Flow, FrameLen, Outbox, Refused, Service, Standing, Turn, TurnClock, Visits,
+};
 use crate::wire::limits::FRAME_BYTES_MAX;
 use crate::wire::{
     self, ErrorCode, Hello, HelloReply, ListKind, Reply, ReplyHeader, Request, RequestHeader,
     Timings, decode_request, encode_reply, frame_length, peek_request,
 };
+pub use alarm::Alarm;
 use caller::{Caller, Out};
 use calls::{Call, Calls};
 pub use post::Post;
 use refusal::Refusal;
+
+/// What a shard says that was closed because its directory is gone.
+const ENOENT: Errno = Errno(2);
 
 /// What the node says of itself in a Hello.
 #[derive(Clone, Debug)]
@@ -57,7 +64,9 @@ pub struct Identity {
 struct Guest {
     generation: u32,
     greeted: bool,
-    /// What its requests to other reactors cost that are not answered.
+    /// Its requests that are not answered.
+    calls: u32,
+    /// What those to other reactors cost.
     asked_cost: u32,
 }
 
@@ -77,6 +86,7 @@ struct Desk<E: Env> {
     answers: Answers,
     guests: Vec<Guest>,
     gathered: Nanos,
+    visits: Visits,
     /// When this turn's answers were found, and how many of each operation there are.
     sending: reply::Sending,
     /// Questions that several reactors answer.
@@ -88,6 +98,9 @@ struct Desk<E: Env> {
     /// The reactor that the next connection without a wish goes to.
     next_any: usize,
     draining: bool,
+    alarm: Alarm,
+    /// Its loss was noticed here.
+    condemned: bool,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
 }
@@ -98,7 +111,7 @@ impl<E: Env> Native<E> {
     pub fn new(
         broker: Broker<E>,
         identity: Identity,
-        post: Post,
+        (post, alarm): (Post, Alarm),
         guard: Box<dyn std::any::Any>,
     ) -> Self {
         let desk = Desk {
@@ -108,12 +121,15 @@ impl<E: Env> Native<E> {
             answers: Answers::default(),
             guests: Vec::new(),
             gathered: Nanos(0),
+            visits: Visits::default(),
             sending: reply::Sending::default(),
             gathers: gather::Gathers::default(),
             bundles: VecDeque::new(),
             topics: VecDeque::new(),
             next_any: 0,
             draining: false,
+            alarm,
+            condemned: false,
             _guard: guard,
         };
         Self { desk, post }
@@ -125,6 +141,27 @@ impl<E: Env> Desk<E> {
     fn guest(&mut self, conn: ConnId) -> Option<&mut Guest> {
         let guest = self.guests.get_mut(conn.slot as usize)?;
         (guest.generation == conn.generation).then_some(guest)
+    }
+
+    /// A request begins to wait for the engine.
+    fn wait(&mut self, caller: Caller, header: RequestHeader) -> Token {
+        if let Caller::Guest(conn) = caller
+            && let Some(guest) = self.guest(conn)
+        {
+            guest.calls += 1;
+        }
+        self.calls.insert(Call { caller, header })
+    }
+
+    /// The engine has answered.
+    fn answered(&mut self, token: Token) -> Option<Call> {
+        let call = self.calls.take(token)?;
+        if let Caller::Guest(conn) = call.caller
+            && let Some(guest) = self.guest(conn)
+        {
+            guest.calls = guest.calls.saturating_sub(1);
+        }
+        Some(call)
     }
 
     /// Answers a request for what is owned here.
@@ -140,13 +177,13 @@ impl<E: Env> Desk<E> {
             Request::Fetch(fetch) => self.fetch(caller, header, fetch),
             Request::TopicCreate(create) => self.create_topic(caller, header, create),
             Request::TopicDelete(name) => {
-                let token = self.calls.insert(Call { caller, header });
+                let token = self.wait(caller, header);
                 self.broker.delete_topic(name, token, self.gathered, &mut self.answers);
             }
             Request::TopicAlter(alter) => self.alter_topic(caller, header, alter),
             Request::OffsetCommit(commit) => self.commit_offsets(caller, header, commit),
             Request::ListOffsets(list) if list.kind == ListKind::ByTimestamp => {
-                let token = self.calls.insert(Call { caller, header });
+                let token = self.wait(caller, header);
                 let timestamp_ms = u64::try_from(list.timestamp_ms).unwrap_or(0);
                 let seek = Seek { token, queue: 0, timestamp_ms };
                 self.broker.seek((list.topic, list.queue), seek, &mut self.answers);
@@ -165,18 +202,15 @@ impl<E: Env> Desk<E> {
             (false, Some(AckLevel::None)) => Some(AckLevel::Memory),
             (false, ack) => ack,
         };
-        let token = if header.one_way {
-            Token(u64::from(u32::MAX))
-        } else {
-            self.calls.insert(Call { caller, header })
-        };
+        let token =
+            if header.one_way { Token(u64::from(u32::MAX)) } else { self.wait(caller, header) };
         let place = (produce.topic, produce.queue);
         let asked = (token, self.gathered);
         self.broker.produce(place, ack, produce.batch, asked, &mut self.answers);
     }
 
     fn fetch(&mut self, caller: Caller, header: RequestHeader, fetch: &wire::Fetch) {
-        let token = self.calls.insert(Call { caller, header });
+        let token = self.wait(caller, header);
         let request = Fetch {
             token,
             queue: 0,
@@ -191,7 +225,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn look_up(&mut self, caller: Caller, header: RequestHeader, lookup: &wire::Lookup<'_>) {
-        let token = self.calls.insert(Call { caller, header });
+        let token = self.wait(caller, header);
         let wire::Lookup { topic, queue, first, end, max, key } = *lookup;
         let hash = hash_of(key);
         let lookup = Lookup { token, queue: 0, hash, offsets: first..end, max };
@@ -204,7 +238,7 @@ impl<E: Env> Desk<E> {
         header: RequestHeader,
         create: &wire::TopicCreate<'_>,
     ) {
-        let token = self.calls.insert(Call { caller, header });
+        let token = self.wait(caller, header);
         let topic = NewTopic {
             name: create.name,
             queues: create.queues,
@@ -217,7 +251,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn alter_topic(&mut self, caller: Caller, header: RequestHeader, alter: &wire::TopicAlter<'_>) {
-        let token = self.calls.insert(Call { caller, header });
+        let token = self.wait(caller, header);
         let wire::TopicAlter { name, ack, age_ms, bytes, key_index: keyed } = *alter;
         let alteration = Alteration { id: 0, ack, age_ms, bytes, keyed };
         let asked = (token, self.gathered);
@@ -312,6 +346,9 @@ impl<E: Env> Desk<E> {
     }
 
     fn on_turn(&mut self, clock: TurnClock, out: &mut Out<'_>) -> Turn {
+        if self.alarm.is_lost() && !std::mem::replace(&mut self.condemned, true) {
+            self.broker.condemn(ENOENT, &mut self.answers);
+        }
         self.open_post(out);
         let TurnClock { gathered, received } = clock;
         let clock = engine::shard::turn::TurnClock { gathered, received };
@@ -346,8 +383,9 @@ impl<E: Env> Service for Native<E> {
         }
     }
 
-    fn on_gathered(&mut self, now: Nanos) {
+    fn on_gathered(&mut self, now: Nanos, visits: &Visits) {
         self.desk.gathered = now;
+        self.desk.visits = *visits;
         self.desk.calls.begin_turn(now);
     }
 
@@ -374,6 +412,31 @@ impl<E: Env> Service for Native<E> {
 
     fn after_send(&mut self, sent: Nanos) {
         self.desk.record_sent(sent);
+    }
+
+    fn refusal(&self, why: Refused) -> Vec<u8> {
+        let message = match why {
+            Refused::Node { connections_max } => {
+                format!("the node has {connections_max} connections, and takes no more")
+            }
+            Refused::Address { address, connections_max } => {
+                format!("{address} has {connections_max} connections here, and gets no more")
+            }
+        };
+        let refusal = Refusal::too_many_connections(message);
+        let mut bytes = Vec::new();
+        let op = wire::Operation::Hello.as_u8();
+        wire::encode_error(&mut bytes, op, &ReplyHeader::default(), &refusal.reply());
+        bytes
+    }
+
+    fn standing(&self, conn: ConnId) -> Standing {
+        let guest = self.desk.guests.get(conn.slot as usize);
+        match guest.filter(|guest| guest.generation == conn.generation) {
+            Some(guest) if guest.calls > 0 => Standing::Busy,
+            Some(guest) if guest.greeted => Standing::Idle,
+            _ => Standing::New,
+        }
     }
 
     fn may_read(&self, conn: ConnId) -> bool {

@@ -31,6 +31,10 @@ impl Refusal {
         Self { code, retry_after_ms: 0, range: (0, 0), message: message.to_string() }
     }
 
+    pub(super) fn too_many_connections(message: String) -> Self {
+        Self::retry(ErrorCode::TooManyConnections, RETRY_AFTER_FULL_MS, message)
+    }
+
     pub(super) fn busy(message: impl ToString) -> Self {
         Self::retry(ErrorCode::Busy, RETRY_AFTER_MS, message)
     }

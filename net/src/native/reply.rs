@@ -93,7 +93,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
             Ok(base_offset) => {
@@ -115,7 +115,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         let op = Operation::Fetch.as_u8();
         let fetched = match result {
@@ -153,7 +153,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Out<'_>) {
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(Sought { batch, visible_offset }) => {
@@ -176,7 +176,7 @@ impl<E: Env> Desk<E> {
         result: Result<LookedUp, FetchError>,
         out: &mut Out<'_>,
     ) {
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(LookedUp { offsets, reached, start_offset, visible_offset }) => {
@@ -203,7 +203,7 @@ impl<E: Env> Desk<E> {
                 (token, Operation::TopicAlter, result.map(|()| Reply::TopicAlter))
             }
         };
-        let Some(Call { caller, header }) = self.calls.take(token) else { return };
+        let Some(Call { caller, header }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(reply) => out.reply(caller, |bytes| encode_reply(bytes, &header, &reply)),

@@ -100,6 +100,7 @@ impl<E: Env> Desk<E> {
         match sent {
             Ok(cost) => {
                 if let Some(guest) = self.guest(conn) {
+                    guest.calls += 1;
                     guest.asked_cost = guest.asked_cost.saturating_add(cost);
                 }
             }
@@ -136,6 +137,7 @@ impl<E: Env> Desk<E> {
     /// A reply to a request that was passed on.
     fn deliver(&mut self, conn: ConnId, cost: u32, frame: &[u8], out: &mut Out<'_>) {
         if let Some(guest) = self.guest(conn) {
+            guest.calls = guest.calls.saturating_sub(1);
             guest.asked_cost = guest.asked_cost.saturating_sub(cost);
         }
         // Also with an empty frame: the connection may have stopped being read.

@@ -43,7 +43,7 @@ impl Door {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let native = Native::new(broker, identity, Post::alone(), Box::new(()));
+        let native = Native::new(broker, identity, (Post::alone(), Alarm::default()), Box::new(()));
         let mut door = Self { native, out: Outbox::default(), near: near.into(), far };
         door.out.open(CONN);
         door.native.on_open(CONN);
@@ -59,7 +59,7 @@ impl Door {
     /// One turn, as the pump makes it; the frames of its replies.
     fn turn(&mut self, requests: &[Request<'_>]) -> Vec<Vec<u8>> {
         let gathered = self.env().now();
-        self.native.on_gathered(gathered);
+        self.native.on_gathered(gathered, &Visits::default());
         for request in requests {
             let header = RequestHeader { timings: true, ..RequestHeader::default() };
             let mut frame = Vec::new();

@@ -25,7 +25,7 @@ use engine::shard::Opening;
 use engine::shard::retention::Retention;
 use tracing::info;
 
-use crate::native::{Identity, Native, Post};
+use crate::native::{Alarm, Identity, Native, Post};
 use crate::server::OtherFailed;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -38,6 +38,7 @@ pub(super) struct Plan {
     pub(super) writer: WriterOptions,
     pub(super) retention: Retention,
     pub(super) disk_used_percent_max: Option<u8>,
+    pub(super) alarm: Alarm,
 }
 
 /// One reactor's part, and how it meets the others.
@@ -98,7 +99,8 @@ impl Boot {
         broker.limit_disk(self.plan.disk_used_percent_max);
         let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
         let identity = Identity { node: self.plan.dir.node, name };
-        Ok(Native::new(broker, identity, post, Box::new(self.plan.dir)))
+        let ways = (post, self.plan.alarm);
+        Ok(Native::new(broker, identity, ways, Box::new(self.plan.dir)))
     }
 
     fn open(&self, ring: &Rc<Ring>) -> Result<Broker<RealEnv>, Failure> {

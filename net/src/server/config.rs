@@ -49,8 +49,10 @@ impl Default for ReactorConfig {
 /// Bounds of a reactor's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections; beyond it new ones wait in the listener's backlog.
+    /// Connections of the node; beyond it new ones are refused.
     pub connections_max: u32,
+    /// Connections from one address; 0: as many as of the node.
+    pub connections_per_address_max: u32,
     /// The shared receive buffer: what one receive takes at most.
     pub receive_buffer_bytes: u32,
     /// What one connection may send before the next one has its turn.
@@ -59,8 +61,15 @@ pub struct Limits {
     pub partial_bytes_max: u64,
     /// Unsent output of a connection at which the node stops reading from it.
     pub unsent_bytes_max: u64,
+    /// How long a new connection may take until its first frame has arrived.
+    pub hello_deadline_ms: u32,
     /// Silence within a frame after which the connection is closed.
     pub partial_deadline_ms: u32,
+    /// Silence in both directions, while nothing is asked, after which the connection is closed; 0:
+    /// never.
+    pub idle_deadline_ms: u32,
+    /// How long a reader may take next to nothing while output waits for it.
+    pub slow_reader_deadline_ms: u32,
     /// How long a stop waits for the service and for unsent output.
     pub stop_deadline_ms: u32,
 }
@@ -69,11 +78,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 65_536,
+            connections_per_address_max: 0,
             receive_buffer_bytes: 256 << 10,
-            turn_bytes_max: 1 << 20,
+            turn_bytes_max: 256 << 10,
             partial_bytes_max: 256 << 20,
             unsent_bytes_max: 8 << 20,
+            hello_deadline_ms: 10_000,
             partial_deadline_ms: 10_000,
+            idle_deadline_ms: 0,
+            slow_reader_deadline_ms: 30_000,
             stop_deadline_ms: 5_000,
         }
     }

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use engine::io::Nanos;
 
 use super::ConnId;
+use super::deadlines::Blocked;
 
 /// Slots a ring token has room for; the two last are the listener and the waker.
 pub(super) const SLOTS_MAX: u32 = (1 << 30) - 2;
@@ -50,8 +51,16 @@ pub(super) struct Connection {
     pub(super) progress_at: Nanos,
     /// It is in the receive queue.
     pub(super) queued: bool,
-    /// It has an entry in the heap of deadlines.
-    pub(super) has_deadline: bool,
+    /// The entry among the deadlines that counts.
+    pub(super) deadline_at: Option<Nanos>,
+    /// Output waits for the peer.
+    pub(super) blocked: Option<Blocked>,
+    /// When it was accepted, or came from the reactor that accepts.
+    pub(super) opened_at: Nanos,
+    /// When output was last given to its socket.
+    pub(super) sent_at: Nanos,
+    /// It was refused: the service has never seen it.
+    pub(super) refused: bool,
     /// Not read from: too much unsent output, or no memory for its next frame.
     pub(super) paused: bool,
     /// The peer has closed its side: read to the end, then close.
@@ -59,27 +68,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(fd: OwnedFd, from: Option<IpAddr>) -> Self {
+    pub(super) fn new(fd: OwnedFd, from: Option<IpAddr>, now: Nanos) -> Self {
         Self {
             fd,
             from,
             state: State::Open,
             partial: Vec::new(),
             frame_bytes: 0,
-            progress_at: Nanos(0),
+            progress_at: now,
             queued: false,
-            has_deadline: false,
+            deadline_at: None,
+            blocked: None,
+            opened_at: now,
+            sent_at: now,
+            refused: false,
             paused: false,
             peer_gone: false,
-        }
-    }
-
-    /// Whether silence is not forever: half a frame, or a close that waits for the peer.
-    pub(super) fn is_expected_to_move(&self) -> bool {
-        match self.state {
-            State::Open => !self.partial.is_empty() && !self.paused,
-            State::Closing => true,
-            State::Lingering => true,
         }
     }
 }
@@ -98,14 +102,18 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn insert(&mut self, fd: OwnedFd, from: Option<IpAddr>) -> ConnId {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn insert(&mut self, connection: Connection) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
         let mut generation = 0;
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.connection = Some(Connection::new(fd, from));
+            place.connection = Some(connection);
             generation = place.generation;
         }
         ConnId { slot, generation }
@@ -139,21 +147,21 @@ impl Connections {
 mod tests {
     use super::*;
 
-    fn fd() -> OwnedFd {
-        std::fs::File::open("/dev/null").unwrap().into()
+    fn connection() -> Connection {
+        Connection::new(std::fs::File::open("/dev/null").unwrap().into(), None, Nanos(0))
     }
 
     #[test]
     fn a_stale_id_finds_nobody() {
         let mut table = Connections::default();
-        let first = table.insert(fd(), None);
+        let first = table.insert(connection());
         assert!(table.remove(first).is_some());
-        let second = table.insert(fd(), None);
+        let second = table.insert(connection());
         assert_eq!(first.slot, second.slot);
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());
         assert!(table.get_mut(second).is_some());
-        assert_eq!(table.ids(), [second]);
+        assert_eq!((table.len(), table.ids()), (1, vec![second]));
     }
 
     #[test]

@@ -8,9 +8,11 @@
 //! `config`.
 //! Absent: protocols (they are [`Service`]s), TLS, more than one listener.
 
+mod admission;
 pub mod bare;
 mod config;
 mod connections;
+mod deadlines;
 mod executor;
 mod listener;
 mod look;
@@ -24,11 +26,12 @@ mod service;
 mod socket;
 mod waker;
 
+pub use admission::Refused;
 pub use config::{Limits, ReactorConfig, WaitMode};
 pub use listener::{bind, bind_within};
 pub use mesh::Mesh;
 pub use outbox::Outbox;
 pub use passage::ACCEPTOR;
 pub use reactor::{OtherFailed, Reactor, ReactorError, ReactorHandle};
-pub use service::{ConnId, Flow, FrameLen, Service, Turn, TurnClock};
+pub use service::{ConnId, Flow, FrameLen, Service, Standing, Turn, TurnClock, Visits};
 pub use waker::Waker;

@@ -44,6 +44,8 @@ struct Output {
     slice_bytes: u64,
     /// What of it is in [`Outbox::unsent_total`].
     counted: u64,
+    /// Taken by the socket so far.
+    sent_bytes: u64,
 }
 
 /// What became of a connection's output.
@@ -92,6 +94,14 @@ impl Outbox {
     pub fn unsent(&self, conn: ConnId) -> u64 {
         match self.outputs.get(conn.slot as usize) {
             Some(output) if output.generation == conn.generation => output.unsent(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that a connection's socket has taken so far.
+    pub(super) fn sent_bytes(&self, conn: ConnId) -> u64 {
+        match self.outputs.get(conn.slot as usize) {
+            Some(output) if output.generation == conn.generation => output.sent_bytes,
             _ => 0,
         }
     }
@@ -183,7 +193,10 @@ impl Outbox {
         }
         while output.unsent() > 0 {
             match output.send(fd) {
-                Moved::Bytes(sent) => output.advance(sent),
+                Moved::Bytes(sent) => {
+                    output.sent_bytes += sent as u64;
+                    output.advance(sent);
+                }
                 Moved::Blocked => {
                     output.blocked = true;
                     output.forget_sent();

@@ -10,7 +10,7 @@
 //! Absent: async, protocols, blocking.
 
 use std::net::{IpAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,19 +19,23 @@ use engine::io::ring::env::monotonic;
 use engine::io::ring::{PollEvents, Ready, Ring};
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::admission::{Admission, Refused};
 use super::connections::{Connection, Connections, LISTENER, State, WAKER, id_of, token_of};
+use super::deadlines::{Blocked, Deadlines, Verdict};
 use super::look::Work;
 use super::outbox::Flushed;
 use super::passage::{Arrival, Passages};
 use super::receive::{Outcome, Receiver};
-use super::socket::accept;
+use super::socket::{accept, peer_address, send_bytes};
 use super::waker::Signal;
-use super::{ConnId, Limits, Outbox, Service, TurnClock};
+use super::{ConnId, Limits, Outbox, Service, Standing, TurnClock, Visits};
 
 /// Connections accepted per turn at most.
 const ACCEPTS_PER_TURN: u32 = 64;
 /// When to try again to tell another reactor something that it had no room for.
 const PASSAGE_RETRY_NANOS: u64 = 1_000_000;
+/// Between two lines of the log about connections.
+const LOG_PAUSE_NANOS: u64 = 1_000_000_000;
 /// How long not to accept after the process ran out of descriptors or memory.
 const ACCEPT_PAUSE_NANOS: u64 = 100_000_000;
 
@@ -60,8 +64,11 @@ pub(super) struct Pump<S> {
     accept_pending: bool,
     accept_paused_until: Option<Nanos>,
     connections: Connections,
-    /// Accepted here and not yet closed, wherever they are now.
-    accepted: u32,
+    admission: Admission,
+    deadlines: Deadlines,
+    visits: Visits,
+    /// When refusals and cuts may be logged again.
+    quiet_until: Nanos,
     passages: Passages,
     receiver: Receiver,
     outbox: Outbox,
@@ -94,7 +101,10 @@ impl<S: Service> Pump<S> {
             listener,
             accept_paused_until: None,
             connections: Connections::default(),
-            accepted: 0,
+            admission: Admission::new(&limits),
+            deadlines: Deadlines::new(limits),
+            visits: Visits::default(),
+            quiet_until: Nanos(0),
             passages,
             receiver: Receiver::new(limits),
             outbox: Outbox::default(),
@@ -118,7 +128,8 @@ impl<S: Service> Pump<S> {
     pub(super) fn turn(&mut self) -> Next {
         self.ring.reap();
         let gathered = monotonic();
-        self.service.on_gathered(gathered);
+        self.visits.open = self.connections.len() as u64;
+        self.service.on_gathered(gathered, &self.visits);
         self.gather(gathered);
         self.arrive(gathered);
         self.accept(gathered);
@@ -156,7 +167,7 @@ impl<S: Service> Pump<S> {
             return Next::Again;
         }
         let retry = (!self.passages.is_idle()).then(|| now.plus(PASSAGE_RETRY_NANOS));
-        let deadline = self.receiver.next_deadline();
+        let deadline = self.deadlines.next();
         let times = [turn.wake_at, deadline, self.accept_paused_until, self.stop_by, retry];
         let until = times.into_iter().flatten().min();
         let heavy = self.work.is_heavy(self.receiver.take_received());
@@ -169,12 +180,7 @@ impl<S: Service> Pump<S> {
                 self.resume(id, now);
             }
         }
-        while let Some(id) = self.receiver.pop_due(now) {
-            let Some(connection) = self.connections.get_mut(id) else { continue };
-            if self.receiver.is_overdue(id, connection, now) {
-                self.close(id);
-            }
-        }
+        self.close_overdue(now);
         let mut ready = std::mem::take(&mut self.ready);
         self.ring.take_ready(&mut ready);
         for report in ready.drain(..) {
@@ -249,17 +255,9 @@ impl<S: Service> Pump<S> {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else { return };
-            if self.accepted >= self.limits.connections_max {
-                // The backlog keeps them; `close` makes room and sets the flag again.
-                self.accept_pending = false;
-                return;
-            }
             let accepted = accept(listener);
             match accepted {
-                Ok(fd) => {
-                    self.accepted += 1;
-                    self.open(fd, None);
-                }
+                Ok(fd) => self.admit(fd, now),
                 Err(nix::Error::EAGAIN) => {
                     self.accept_pending = false;
                     return;
@@ -269,7 +267,11 @@ impl<S: Service> Pump<S> {
                 // Out of descriptors or memory: the backlog stays readable, so look again later
                 // instead of spinning on it.
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
+                    if self.may_log(now) {
+                        let open = self.admission.connections();
+                        tracing::warn!(%error, open, "cannot accept connections; trying again");
+                    }
+                    self.visits.refused += 1;
                     self.accept_paused_until = Some(now.plus(ACCEPT_PAUSE_NANOS));
                     return;
                 }
@@ -277,8 +279,41 @@ impl<S: Service> Pump<S> {
         }
     }
 
-    fn open(&mut self, fd: OwnedFd, from: Option<IpAddr>) -> ConnId {
-        let id = self.connections.insert(fd, from);
+    fn admit(&mut self, fd: OwnedFd, now: Nanos) {
+        let from = self.admission.counts_addresses().then(|| peer_address(&fd)).flatten();
+        match self.admission.admit(from) {
+            Ok(()) => {
+                self.visits.accepted += 1;
+                let id = self.open(fd, from, now);
+                self.watch(id, now);
+            }
+            Err(why) => self.refuse(fd, why, now),
+        }
+    }
+
+    /// Tells a connection why it is refused, and waits for its end without reading from it.
+    fn refuse(&mut self, fd: OwnedFd, why: Refused, now: Nanos) {
+        self.visits.refused += 1;
+        if self.may_log(now) {
+            let so_far = self.visits.refused;
+            tracing::warn!(?why, so_far, "connections are refused");
+        }
+        // The socket is new, so there is room for it.
+        let _ = send_bytes(&fd, &self.service.refusal(why));
+        if shutdown(fd.as_raw_fd(), Shutdown::Write).is_err() || !self.admission.keep_refused() {
+            return;
+        }
+        let mut connection = Connection::new(fd, None, now);
+        (connection.refused, connection.state) = (true, State::Lingering);
+        let id = self.connections.insert(connection);
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.ring.poll_add(connection.fd.as_fd(), PollEvents::STREAM, token_of(id));
+            self.deadlines.watch(id, connection, Standing::New, now);
+        }
+    }
+
+    fn open(&mut self, fd: OwnedFd, from: Option<IpAddr>, now: Nanos) -> ConnId {
+        let id = self.connections.insert(Connection::new(fd, from, now));
         if let Some(connection) = self.connections.get_mut(id) {
             self.outbox.open(id);
             self.service.on_open(id);
@@ -287,26 +322,53 @@ impl<S: Service> Pump<S> {
         id
     }
 
+    /// Makes sure that a connection is looked at when it must have done something.
+    fn watch(&mut self, id: ConnId, now: Nanos) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.deadlines.watch(id, connection, self.service.standing(id), now);
+        }
+    }
+
+    fn close_overdue(&mut self, now: Nanos) {
+        while let Some(entry) = self.deadlines.pop_due(now) {
+            let id = entry.1;
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let facts = (self.service.standing(id), self.outbox.sent_bytes(id));
+            if let Verdict::Close(cut) = self.deadlines.judge(entry, connection, facts, now) {
+                self.visits.cut += 1;
+                if self.may_log(now) {
+                    let (reason, so_far) = (cut.reason(), self.visits.cut);
+                    tracing::info!(reason, so_far, "connection closed");
+                }
+                self.close(id);
+            }
+        }
+    }
+
+    /// Whether something about connections may be logged: once a second, whatever comes.
+    fn may_log(&mut self, now: Nanos) -> bool {
+        let may = self.quiet_until <= now;
+        if may {
+            self.quiet_until = now.plus(LOG_PAUSE_NANOS);
+        }
+        may
+    }
+
     /// Takes in what other reactors have sent: connections that belong here, and the news of those
     /// that were accepted here and are closed.
     fn arrive(&mut self, now: Nanos) {
         let parcel = self.passages.receive();
-        for _ in parcel.left {
-            self.forget_accepted();
+        for from in parcel.left {
+            self.admission.leave(from);
         }
         for Arrival { fd, input, from } in parcel.arrivals {
-            let id = self.open(fd, from);
+            let id = self.open(fd, from, now);
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let guest = (id, connection);
             let (service, outbox) = (&mut self.service, &mut self.outbox);
             let outcome = self.receiver.welcome(guest, &input, now, service, outbox);
             self.settle(id, outcome, now);
         }
-    }
-
-    fn forget_accepted(&mut self) {
-        self.accepted = self.accepted.saturating_sub(1);
-        self.accept_pending = self.listener.is_some();
     }
 
     fn receive(&mut self, now: Nanos) {
@@ -332,12 +394,12 @@ impl<S: Service> Pump<S> {
             Outcome::Ended => {
                 connection.state = State::Closing;
                 connection.progress_at = now;
-                self.receiver.watch(id, connection, now);
                 self.outbox.touch(id);
             }
-            Outcome::Leaving(to) => self.hand_over(id, to),
-            Outcome::Broken => self.close(id),
+            Outcome::Leaving(to) => return self.hand_over(id, to),
+            Outcome::Broken => return self.close(id),
         }
+        self.watch(id, now);
     }
 
     /// Passes a connection on to another reactor: here it is over, though its socket lives.
@@ -350,9 +412,11 @@ impl<S: Service> Pump<S> {
     fn remove(&mut self, id: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(id)?;
         self.receiver.forget(&connection);
-        self.outbox.close(id);
-        self.service.on_close(id);
         self.ring.poll_cancel(token_of(id));
+        if !connection.refused {
+            self.outbox.close(id);
+            self.service.on_close(id);
+        }
         Some(connection)
     }
 
@@ -361,7 +425,16 @@ impl<S: Service> Pump<S> {
         self.outbox.take_dirty(&mut dirty);
         for id in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            match self.outbox.flush(id, &connection.fd) {
+            let flushed = self.outbox.flush(id, &connection.fd);
+            connection.sent_at = now;
+            if flushed != Flushed::Blocked {
+                connection.blocked = None;
+            } else if connection.blocked.is_none() {
+                let sent_bytes = self.outbox.sent_bytes(id);
+                connection.blocked = Some(Blocked { since: now, sent_bytes });
+                self.deadlines.watch(id, connection, self.service.standing(id), now);
+            }
+            match flushed {
                 Flushed::Failed(_) => self.close(id),
                 Flushed::Empty if connection.state == State::Closing => self.linger(id, now),
                 Flushed::Empty | Flushed::Blocked if connection.paused => {
@@ -387,22 +460,24 @@ impl<S: Service> Pump<S> {
     /// Everything was sent to a connection that ends: says so, and waits for the peer's end.
     fn linger(&mut self, id: ConnId, now: Nanos) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&connection.fd);
+        let fd = connection.fd.as_raw_fd();
         if connection.peer_gone || shutdown(fd, Shutdown::Write).is_err() {
             return self.close(id);
         }
         connection.state = State::Lingering;
         connection.progress_at = now;
-        self.receiver.watch(id, connection, now);
         self.receiver.enqueue(id, connection);
+        self.watch(id, now);
     }
 
     fn close(&mut self, id: ConnId) {
         let Some(connection) = self.remove(id) else { return };
         // The poll holds the socket open until its cancel was submitted: shut it at once.
-        let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&connection.fd), Shutdown::Both);
-        if self.passages.is_acceptor() {
-            self.forget_accepted();
+        let _ = shutdown(connection.fd.as_raw_fd(), Shutdown::Both);
+        if connection.refused {
+            self.admission.leave_refused();
+        } else if self.passages.is_acceptor() {
+            self.admission.leave(connection.from);
         } else {
             self.passages.note_left(connection.from);
         }

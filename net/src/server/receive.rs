@@ -9,8 +9,7 @@
 //! connection is read until a short read, or stays in the queue.
 //! Absent: replies, and anything that waits.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use engine::io::Nanos;
 
@@ -46,7 +45,6 @@ pub(super) struct Receiver {
     pub(super) queue: VecDeque<ConnId>,
     /// Paused because partial frames use up the budget.
     pub(super) starved: Vec<ConnId>,
-    deadlines: BinaryHeap<Reverse<(Nanos, ConnId)>>,
     partial_bytes: u64,
     /// Received since [`Receiver::take_received`] was last asked.
     received_bytes: u64,
@@ -59,7 +57,6 @@ impl Receiver {
             buffer: vec![0; limits.receive_buffer_bytes.max(4096) as usize],
             queue: VecDeque::new(),
             starved: Vec::new(),
-            deadlines: BinaryHeap::new(),
             partial_bytes: 0,
             received_bytes: 0,
             limits,
@@ -95,7 +92,6 @@ impl Receiver {
             State::Lingering => self.discard(connection),
         };
         self.partial_bytes = self.partial_bytes + connection.partial.capacity() as u64 - before;
-        self.watch(id, connection, now);
         outcome
     }
 
@@ -111,7 +107,6 @@ impl Receiver {
         connection.progress_at = now;
         let flow = feed(id, connection, input, service, outbox);
         self.partial_bytes += connection.partial.capacity() as u64;
-        self.watch(id, connection, now);
         match flow {
             // Readiness that was reported to the other reactor is not reported again.
             Flow::Keep => Outcome::More,
@@ -195,54 +190,6 @@ impl Receiver {
             Moved::Bytes(0) | Moved::Failed(_) => Outcome::Broken,
             Moved::Bytes(_) => Outcome::More,
         }
-    }
-
-    /// Makes sure that a connection which must move is looked at when it does not.
-    pub(super) fn watch(&mut self, id: ConnId, connection: &mut Connection, now: Nanos) {
-        if !connection.has_deadline && connection.is_expected_to_move() {
-            connection.has_deadline = true;
-            self.deadlines.push(Reverse((now.plus(self.deadline_nanos()), id)));
-        }
-    }
-
-    fn deadline_nanos(&self) -> u64 {
-        u64::from(self.limits.partial_deadline_ms) * 1_000_000
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Nanos> {
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
-    }
-
-    /// The next connection whose entry is due, if any; `judge` decides its fate.
-    pub(super) fn pop_due(&mut self, now: Nanos) -> Option<ConnId> {
-        match self.deadlines.peek() {
-            Some(Reverse((at, _))) if *at <= now => self.deadlines.pop().map(|Reverse((_, id))| id),
-            _ => None,
-        }
-    }
-
-    /// Whether a connection with a due entry has really been silent; if not, it is watched on.
-    pub(super) fn is_overdue(
-        &mut self,
-        id: ConnId,
-        connection: &mut Connection,
-        now: Nanos,
-    ) -> bool {
-        connection.has_deadline = false;
-        if !connection.is_expected_to_move() {
-            return false;
-        }
-        // Input that is left in the socket, because the service is congested, is no silence.
-        if connection.queued && connection.state == State::Open {
-            connection.progress_at = now;
-        }
-        let due = connection.progress_at.plus(self.deadline_nanos());
-        if due <= now {
-            return true;
-        }
-        connection.has_deadline = true;
-        self.deadlines.push(Reverse((due, id)));
-        false
     }
 }
 

@@ -7,7 +7,7 @@
 
 use engine::io::Nanos;
 
-use super::Outbox;
+use super::{Outbox, Refused};
 
 /// A connection of this reactor. Never reused ambiguously: a slot's next guest has another
 /// generation, and whatever is sent to a guest who left goes nowhere.
@@ -63,13 +63,47 @@ pub struct Turn {
     pub wake_at: Option<Nanos>,
 }
 
+/// How a connection stands with the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not said who it is.
+    New,
+    /// It waits for nothing.
+    Idle,
+    /// It waits for an answer.
+    Busy,
+}
+
+/// Connections of a reactor, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visits {
+    /// Here now.
+    pub open: u64,
+    /// Accepted so far, by the reactor that accepts.
+    pub accepted: u64,
+    /// Refused for a limit of connections, or because the process was out of descriptors.
+    pub refused: u64,
+    /// Closed because a deadline has passed.
+    pub cut: u64,
+}
+
 /// The synchronous heart of a reactor.
 pub trait Service {
     /// Looks at the front of a connection's input, without keeping anything.
     fn frame_len(&self, buffered: &[u8]) -> FrameLen;
 
     /// A turn begins: readiness and completions were gathered at `now`.
-    fn on_gathered(&mut self, _now: Nanos) {}
+    fn on_gathered(&mut self, _now: Nanos, _visits: &Visits) {}
+
+    /// What a connection that is refused is told.
+    fn refusal(&self, _why: Refused) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// How a connection stands: deadlines depend on it.
+    fn standing(&self, _conn: ConnId) -> Standing {
+        Standing::Idle
+    }
 
     /// A connection was accepted.
     fn on_open(&mut self, conn: ConnId);

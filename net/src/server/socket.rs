@@ -5,11 +5,21 @@
 #![allow(unsafe_code)]
 
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use engine::io::Errno;
 use nix::libc;
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, SockFlag, SockaddrStorage, accept4, getpeername, recv, send, sendmsg, setsockopt,
+    sockopt,
+};
+
+/// A peer that has vanished without a word is noticed by the kernel after two minutes: after so
+/// much silence it is asked, so often, this far apart.
+const KEEPALIVE_IDLE_S: u32 = 60;
+const KEEPALIVE_INTERVAL_S: u32 = 10;
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// What a non-blocking transfer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +85,18 @@ pub(super) fn accept(listener: &impl AsFd) -> nix::Result<OwnedFd> {
     let fd = accept4(listener.as_fd().as_raw_fd(), flags)?;
     // SAFETY: accept4 has just made it, nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // Fails on sockets that are not TCP; those have no such delay.
+    // Fail on sockets that are not TCP; those have no such delay, and no peers that vanish.
     let _ = setsockopt(&fd, sockopt::TcpNoDelay, &true);
+    let _ = setsockopt(&fd, sockopt::KeepAlive, &true);
+    let _ = setsockopt(&fd, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_S);
+    let _ = setsockopt(&fd, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_S);
+    let _ = setsockopt(&fd, sockopt::TcpKeepCount, &KEEPALIVE_PROBES);
     Ok(fd)
+}
+
+/// Where a connection's peer is; `None` if it has no address.
+pub(super) fn peer_address(fd: &OwnedFd) -> Option<IpAddr> {
+    let peer: SockaddrStorage = getpeername(fd.as_raw_fd()).ok()?;
+    let v4 = peer.as_sockaddr_in().map(|peer| IpAddr::V4(peer.ip()));
+    v4.or_else(|| peer.as_sockaddr_in6().map(|peer| peer.ip().to_canonical()))
 }

@@ -82,6 +82,8 @@ error_codes! {
     ShuttingDown = 44, "SHUTTING_DOWN", true;
     /// The device could not read what was asked for.
     ReadFailed = 45, "READ_FAILED", true;
+    /// The node, or the peer's address, has as many connections as it may; the node closes.
+    TooManyConnections = 46, "TOO_MANY_CONNECTIONS", true;
     /// A fault of the node itself. Codes this version does not know read as this one.
     Internal = 99, "INTERNAL", false;
 }
@@ -201,7 +203,7 @@ mod tests {
         let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 25);
+        assert_eq!(names.len(), 26);
         for &code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_u16(code.as_u16()), Some(code));
         }

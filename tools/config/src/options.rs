@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::value::{
-    Admin, Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, deadline, disk_percent, groups,
-    reactors, segment_size, shards,
+    Admin, Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, connections, deadline, disk_percent,
+    groups, idle_deadline, reactors, segment_size, shards,
 };
 
 /// How a reactor waits for work.
@@ -140,6 +140,28 @@ pub struct Options {
     #[arg(long, value_name = "PERCENT", env = "URINGMQ_RETENTION_DISK", default_value = "80%",
           value_parser = disk_percent)]
     pub retention_disk: OrNone<Percent>,
+    /// Connections of the node; further ones are refused, and told so.
+    #[arg(long, value_name = "N", env = "URINGMQ_CONNECTIONS_MAX", default_value = "65536",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_max: u32,
+    /// Connections from one address (`none`: as many as of the node).
+    #[arg(long, value_name = "N", env = "URINGMQ_CONNECTIONS_PER_ADDRESS", default_value = "none",
+          value_parser = connections)]
+    pub connections_per_address: OrNone<u32>,
+    /// A new connection that has not sent its first frame by then is closed.
+    #[arg(long, value_name = "TIME", env = "URINGMQ_HELLO_DEADLINE", default_value = "10s",
+          value_parser = deadline)]
+    pub hello_deadline: Time,
+    /// A connection on which nothing was said for this long, and nothing is asked, is closed
+    /// (`none`: it may stay; a peer that has vanished is noticed after two minutes anyway).
+    #[arg(long, value_name = "TIME", env = "URINGMQ_IDLE_DEADLINE", default_value = "none",
+          value_parser = idle_deadline)]
+    pub idle_deadline: OrNone<Time>,
+    /// A connection that takes less than 64 KiB of its replies in this time, while more waits, is
+    /// closed.
+    #[arg(long, value_name = "TIME", env = "URINGMQ_SLOW_READER_DEADLINE", default_value = "30s",
+          value_parser = deadline)]
+    pub slow_reader_deadline: Time,
     /// A connection that stays silent within a frame for this long is closed.
     #[arg(long, value_name = "TIME", env = "URINGMQ_FRAME_DEADLINE", default_value = "10s",
           value_parser = deadline)]

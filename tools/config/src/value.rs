@@ -242,6 +242,14 @@ pub(crate) fn shards(text: &str) -> Result<OrAuto<u16>, String> {
     shards.0.map_or(Ok(shards), |number| between(number, 1, SHARDS_MAX).map(|_| shards))
 }
 
+/// A number of connections.
+pub(crate) fn connections(text: &str) -> Result<OrNone<u32>, String> {
+    let connections: OrNone<u32> = text.parse()?;
+    connections
+        .0
+        .map_or(Ok(connections), |number| between(number, 1, 1_000_000).map(|_| connections))
+}
+
 /// The length of a segment.
 pub(crate) fn segment_size(text: &str) -> Result<Size, String> {
     let size: Size = text.parse()?;
@@ -264,6 +272,12 @@ pub(crate) fn disk_percent(text: &str) -> Result<OrNone<Percent>, String> {
     let share: OrNone<Percent> = text.parse()?;
     let bounds = (Percent(1), Percent(DISK_FULL_PERCENT));
     share.0.map_or(Ok(share), |percent| between(percent, bounds.0, bounds.1).map(|_| share))
+}
+
+/// How long somebody may be idle, if there is a limit.
+pub(crate) fn idle_deadline(text: &str) -> Result<OrNone<Time>, String> {
+    let time: OrNone<Time> = text.parse()?;
+    time.0.map_or(Ok(time), |_| deadline(text).map(|_| time))
 }
 
 /// A deadline: short enough that it can matter, and that 32 bits hold its milliseconds.
@@ -338,6 +352,7 @@ mod tests {
             let _ = text.parse::<Size>();
             let _ = text.parse::<OrNone<Time>>();
             let _ = text.parse::<Admin>();
+            let _ = (connections(&text), idle_deadline(&text));
             let _ = (reactors(&text), text.parse::<Cpus>());
             let _ = (shards(&text), segment_size(&text), groups(&text), disk_percent(&text));
         }

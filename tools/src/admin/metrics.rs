@@ -58,7 +58,7 @@ use Kind::{Counter, Gauge, Percent};
 /// A figure of the node, its metric without the prefix, and what it is.
 type Row = (&'static str, &'static str, Kind, &'static str);
 
-const ROWS: [Row; 37] = [
+const ROWS: [Row; 43] = [
     ("produced_batches", "produced_batches", Counter, "Batches appended"),
     ("produced_records", "produced_records", Counter, "Records appended"),
     ("produced_bytes", "produced_bytes", Counter, "Bytes of batches appended"),
@@ -149,6 +149,27 @@ const ROWS: [Row; 37] = [
         "forwarded_requests",
         Counter,
         "Requests that went to another reactor than their connection's",
+    ),
+    ("connections", "connections", Gauge, "Open connections of clients"),
+    ("accepted_connections", "accepted_connections", Counter, "Connections accepted"),
+    (
+        "refused_connections",
+        "refused_connections",
+        Counter,
+        "Connections refused at a limit, or for want of descriptors",
+    ),
+    ("cut_connections", "cut_connections", Counter, "Connections closed because a deadline passed"),
+    (
+        "directory_lost",
+        "directory_lost",
+        Gauge,
+        "1: the data directory was removed, renamed or replaced, and no shard takes writes",
+    ),
+    (
+        "directory_read_only",
+        "directory_read_only",
+        Gauge,
+        "1: no files can be made in the data directory",
     ),
     ("topics", "topics", Gauge, "Topics"),
 ];

@@ -5,6 +5,7 @@
 //! | starting: the logs are read | 200 | 503 |
 //! | answers | 200 | 200 |
 //! | a shard takes no writes any more (poisoned) | 200: it serves reads | 503 |
+//! | the data directory is lost, or takes no files | 200: it serves reads | 503 |
 //! | the disk is at the mark from which produces are refused | 200 | 503 |
 //! | draining | 200 | 503 |
 //! | does not answer | 503 | 503 |
@@ -34,6 +35,13 @@ pub(super) fn objections(
             "poisoned" if value > 0 => objections.push(format!(
                 "shard {shard} takes no writes: its device failed or stalled; mend it, then restart"
             )),
+            "directory_lost" if value > 0 => objections.push(
+                "the data directory was removed, renamed or replaced: stop the node, put it back"
+                    .to_owned(),
+            ),
+            "directory_read_only" if value > 0 => {
+                objections.push("no files can be made in the data directory".to_owned());
+            }
             "disk_used_percent" if value >= u64::from(DISK_FULL_PERCENT) => objections
                 .push(format!("the disk of shard {shard} is {value} % full: produces are refused")),
             _ => {}
@@ -81,6 +89,8 @@ mod tests {
             (false, Err(Silence::Starting), Some("starting"), false),
             (false, healthy.clone(), None, false),
             (false, says(&[("poisoned", 1)]), Some("shard 3 takes no writes"), false),
+            (false, says(&[("directory_lost", 1)]), Some("put it back"), false),
+            (false, says(&[("directory_read_only", 1)]), Some("no files can be made"), false),
             (false, says(&[("disk_used_percent", 95)]), Some("95 % full"), false),
             (true, healthy, Some("draining"), false),
             (false, mute(), Some("does not answer: because"), true),

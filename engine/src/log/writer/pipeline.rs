@@ -175,7 +175,7 @@ impl Log {
     }
 
     /// After a failed write nothing is guessed: no more writes until the log is reopened.
-    fn fail(&mut self, errno: Errno) {
+    pub(super) fn fail(&mut self, errno: Errno) {
         self.segments.halt();
         if self.poison.is_none() {
             let (shard, position) = (self.segments.geometry().shard, self.written_end.0);
