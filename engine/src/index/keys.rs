@@ -3,8 +3,8 @@
 //! A record has the key that it was sent with, and every word of its header `KEYS` (RocketMQ's name
 //! and form: words parted by spaces). Only entries that say so are looked into.
 //!
-//! Reads top-down: [`rows_of`] -> [`Pile::add`] -> [`Pile::newest`], and once, when its segment is
-//! sealed, [`Merge`].
+//! Reads top-down: `rows_of` -> `Pile::add` -> `Pile::newest`, and once, when its segment is
+//! sealed, `Merge`.
 //! Invariant: every row but those of `open` is in a run, each of which is in order.
 //! Absent: which records consumers may see, and which have gone (the queue says that).
 
