@@ -102,7 +102,14 @@ async fn main() -> Result<()> {
     let client = Client::connect(&node.address).await?;
     let retention = Default::default();
     for name in ["t", "quiet"] {
-        let topic = NewTopic { name, queues: 1, ack: None, deep_validation: false, key_index: false, retention };
+        let topic = NewTopic {
+            name,
+            queues: 1,
+            ack: None,
+            deep_validation: false,
+            key_index: false,
+            retention,
+        };
         client.create_topic(&topic).await?;
     }
     match what.as_str() {
