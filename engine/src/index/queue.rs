@@ -44,6 +44,8 @@ pub struct QueueIndex {
     visible: usize,
     /// Group of the last span.
     last_sequence: u64,
+    /// What the first span says begins inside of it: only its segment knows where.
+    cut: bool,
 }
 
 impl QueueIndex {
@@ -90,6 +92,7 @@ impl QueueIndex {
         let gone = self.spans.partition_point(|span| span.pos < pos);
         debug_assert!(gone <= self.visible, "consumers have seen what goes");
         self.visible = self.visible.saturating_sub(gone);
+        self.cut &= gone == 0;
         let bytes = self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum();
         if self.spans.capacity() > 4 * self.spans.len() {
             self.spans.shrink_to(2 * self.spans.len());
@@ -143,6 +146,7 @@ impl QueueIndex {
         let gone = if end > offset { after.saturating_sub(1) } else { after };
         debug_assert!(gone <= self.visible, "consumers have seen what goes");
         self.visible = self.visible.saturating_sub(gone);
+        self.cut &= gone == 0;
         let mut bytes = self.spans.drain(..gone).map(|span| u64::from(span.batch_bytes)).sum();
         if let Some(span) = self.spans.front_mut().filter(|span| span.base_offset < offset) {
             let (before, all) = (offset - span.base_offset, end - span.base_offset);
@@ -151,9 +155,16 @@ impl QueueIndex {
             span.base_offset = offset;
             span.batch_bytes -= share;
             span.alone = false;
+            self.cut = true;
             bytes += u64::from(share);
         }
         bytes
+    }
+
+    /// Whether this is the first span, and what it says begins inside of it.
+    #[must_use]
+    pub fn is_cut(&self, span: &Span) -> bool {
+        self.cut && self.first_offset() == Some(span.base_offset)
     }
 
     /// Position of the first record that is indexed.
@@ -263,6 +274,7 @@ mod tests {
         let first = index.from(4).next().unwrap();
         assert_eq!((first.base_offset, first.pos, first.alone), (4, LogPos(4096), false));
         assert_eq!((first.batch_bytes, first.len), (60, 144));
+        assert!(index.is_cut(&first));
         assert_eq!(index.drop_before(4, 15), 0);
         assert_eq!(index.drop_before(12, 15), 60 + 40);
         assert_eq!(
@@ -270,7 +282,7 @@ mod tests {
             (Some(12), 1, 15)
         );
         assert_eq!(index.drop_before(15, 15), 60);
-        assert!(index.is_empty());
+        assert!(index.is_empty() && !index.cut);
     }
 
     #[test]

@@ -80,6 +80,14 @@ impl Rebuilds {
         self.walk.as_ref().map_or(!self.waiting.is_empty(), |walk| walk.op.is_none())
     }
 
+    /// The index of a segment is to be made again.
+    pub(super) fn want(&mut self, number: u64) {
+        let walks = self.walk.as_ref().is_some_and(|walk| walk.number == number);
+        if !walks && !self.waiting.contains(&number) {
+            self.waiting.push_back(number);
+        }
+    }
+
     /// Indexes made again.
     pub(super) fn rebuilt(&self) -> u64 {
         self.rebuilt
@@ -105,10 +113,7 @@ impl<E: Env> Shard<E> {
         if rebuilds.given_up.contains(&number) {
             return FetchError::Damaged { at: self.start_of_segment(number) };
         }
-        let walks = rebuilds.walk.as_ref().is_some_and(|walk| walk.number == number);
-        if !walks && !rebuilds.waiting.contains(&number) {
-            rebuilds.waiting.push_back(number);
-        }
+        rebuilds.want(number);
         FetchError::Busy
     }
 

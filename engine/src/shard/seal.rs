@@ -49,6 +49,8 @@ struct Build {
     at: (usize, u64),
     /// When they are through: the keys.
     keys: Option<Merge>,
+    /// A span was cut by its topic's limits.
+    cut: bool,
     builder: Builder,
 }
 
@@ -58,6 +60,9 @@ struct Unpublished {
     number: u64,
     rows: Vec<Row>,
     at: usize,
+    /// It serves, but is not written: it is made again, from its segment, which knows where what
+    /// was cut begins.
+    cut: bool,
 }
 
 /// The sealing of one shard's segments.
@@ -195,7 +200,8 @@ impl<E: Env> Shard<E> {
             // One that its topic's limits had emptied has begun anew.
             queues.dedup();
             let builder = Builder::new(*self.log.segments().geometry(), number);
-            sealing.build = Some(Build { left, queues, at: (0, 0), keys: None, builder });
+            sealing.build =
+                Some(Build { left, queues, at: (0, 0), keys: None, cut: false, builder });
         }
         let Some(mut build) = self.sealing.build.take() else { return };
         let is_through = self.build_spans(&mut build) && self.build_keys(&mut build);
@@ -203,14 +209,17 @@ impl<E: Env> Shard<E> {
             self.sealing.build = Some(build);
             return;
         }
-        let Build { left: Left { groups, newest_ms }, builder, .. } = build;
+        let Build { left: Left { groups, newest_ms }, builder, cut, .. } = build;
         let Groups { number, first, last } = groups;
         let sealed = Sealed { first_sequence: first, last_sequence: last, newest_ms };
         let (image, directory) = builder.finish(sealed);
         let index = Index::new(Source::Memory(image), sealed, &directory);
         self.sealing.indexes.insert(number, index);
-        self.sealing.unsaved.push_back(number);
-        self.sealing.unpublished.push_back(Unpublished { number, rows: directory.rows, at: 0 });
+        if !cut {
+            self.sealing.unsaved.push_back(number);
+        }
+        let rows = directory.rows;
+        self.sealing.unpublished.push_back(Unpublished { number, rows, at: 0, cut });
     }
 
     /// Goes on with the spans; whether they are all in.
@@ -226,6 +235,7 @@ impl<E: Env> Shard<E> {
                 let spans = queue.index.within(&range, build.at.1, queue.next_offset);
                 for (span, end_offset) in spans.take(budget) {
                     build.builder.add(id, &span, end_offset);
+                    build.cut |= queue.index.is_cut(&span);
                     build.at.1 = end_offset;
                     budget -= 1;
                 }
@@ -295,8 +305,12 @@ impl<E: Env> Shard<E> {
         }
         front.at += QUEUES_PER_STEP;
         if front.at >= front.rows.len() {
+            let cut = front.cut;
             self.sealing.unpublished.pop_front();
             self.sealing.keys.forget(number);
+            if cut {
+                self.rebuilds.want(number);
+            }
         }
     }
 }
