@@ -75,6 +75,12 @@ pub const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
 pub const FETCH_BYTES_MAX: u32 = 1 << 20;
 /// Bytes one cold read asks the device for: 256 KiB at a time reach its full rate.
 pub const COLD_READ_BYTES_MAX: u32 = 512 << 10;
+/// A span of the index ends rather than grow beyond this: whoever looks for one record reads a whole
+/// span ...
+pub const SPAN_BYTES_LONG: u64 = 64 << 10;
+/// ... unless it holds less than this of its queue, so that the 28 bytes of a span stay below half a
+/// percent of what they lead to, however many queues take turns.
+pub const SPAN_BATCH_BYTES_MIN: u32 = 6 << 10;
 /// Extents shorter than this are gathered by copy, and the copy is counted.
 pub const ZERO_COPY_BYTES_MIN: usize = 4096;
 

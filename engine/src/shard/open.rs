@@ -40,6 +40,8 @@ use crate::stage::Histograms;
 pub struct Opening {
     /// Bytes of the log's tail that were read.
     pub read_bytes: u64,
+    /// How long that took, the making of everything in memory included.
+    pub read_nanos: u64,
     /// Segments before it, of which only the indexes were read.
     pub sealed_segments: u64,
     /// Indexes that were missing or damaged, and were made again from their segments.
@@ -199,6 +201,7 @@ impl<E: Env> Shard<E> {
         let geometry = *opened.geometry();
         let start = geometry.first_group(opened.sealed().end);
         let opening = state.indexes(env.disk(), &opened)?;
+        let read_from = env.now();
         let (mut log, walked) = opened.begin(env.disk(), |found| {
             if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
@@ -221,7 +224,8 @@ impl<E: Env> Shard<E> {
         let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
         let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
         sealing.left(walked.segments.into_iter().map(left));
-        let opening = Opening { read_bytes: walked.read_bytes, ..opening };
+        let read_nanos = env.now().since(read_from);
+        let opening = Opening { read_bytes: walked.read_bytes, read_nanos, ..opening };
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);
         }

@@ -210,6 +210,7 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("removed_segments", counters.removed_segments),
         ("log_end", counters.log_end),
         ("opening_read_bytes", counters.opening_read_bytes),
+        ("opening_read_nanos", counters.opening_read_nanos),
         ("checkpoints", counters.checkpoints),
         ("rebuilt_indexes", counters.rebuilt_indexes),
         ("sealed_segments", counters.sealed_segments),

@@ -121,7 +121,7 @@ impl Boot {
         let mut broker = Broker::open_some(envs, dir.shards, &options)?;
         let numbers = broker.shard_numbers().to_vec();
         for (shard, number) in broker.shards().iter().zip(numbers) {
-            let Opening { read_bytes, sealed_segments, rebuilt_indexes } = shard.opening();
+            let Opening { read_bytes, sealed_segments, rebuilt_indexes, .. } = shard.opening();
             let millis = began.elapsed().as_millis() as u64;
             let reactor = self.reactor;
             info!(
