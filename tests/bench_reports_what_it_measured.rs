@@ -120,6 +120,7 @@ fn and_named_cases_end_with_verdicts() {
         ("fan-out", "CPU of a delivered GB, 32 consumers"),
         ("catch-up", "catch-up, GB/s"),
         ("restart", "0.04 GiB against 0.01 GiB"),
+        ("rolls", "durable p99.9 with rolls"),
         ("shards", "two shards, 100 B, per CPU second of one"),
         ("idle-queues", "memory of each of 2000 idle queues"),
         ("12", "memory of each of 2 x 100 connections"),

@@ -64,11 +64,13 @@ impl Child {
         let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;
         let stderr =
             process.stderr.take().ok_or_else(|| failed("it has no standard error".into()))?;
-        let said = Said::listen(stderr);
+        let (said, listener) = Said::listen(stderr);
         match wait_ready(&mut process) {
             Ok((addr, stdout)) => Ok(Self { process, addr, said, _stdout: stdout }),
             Err(mut reason) => {
                 reap(&mut process);
+                // It has closed its end: this ends, with its last words.
+                let _ = listener.join();
                 said.lines().iter().for_each(|line| reason += &format!("\n  it said: {line}"));
                 Err(failed(reason))
             }
@@ -188,6 +190,7 @@ mod tests {
     fn a_child_that_is_not_ready_is_an_error_that_says_why() {
         for (script, why) in [
             ("exit 3", "it ended"),
+            ("echo no disk >&2; exit 3", "it said: no disk"),
             ("echo listening nowhere; exec sleep 600", "is not an address"),
             ("exec yes", "something else"),
         ] {

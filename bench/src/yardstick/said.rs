@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// Lines kept of one child, and bytes of a line: a child that talks for ever is not remembered for
 /// ever.
@@ -18,12 +18,12 @@ const LINE_BYTES_MAX: u64 = 4096;
 pub struct Said(Arc<Mutex<Vec<String>>>);
 
 impl Said {
-    /// Listens to a child until it closes its standard error.
+    /// Listens to a child until it closes its standard error; the thread that does ends then.
     #[must_use]
-    pub fn listen(stderr: impl Read + Send + 'static) -> Self {
+    pub fn listen(stderr: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
         let said = Self::default();
         let lines = said.clone();
-        thread::spawn(move || {
+        let listener = thread::spawn(move || {
             let mut from = BufReader::new(stderr);
             let mut line = Vec::new();
             while matches!(from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(1..))
@@ -32,7 +32,7 @@ impl Said {
                 line.clear();
             }
         });
-        said
+        (said, listener)
     }
 
     fn add(&self, line: &str) {

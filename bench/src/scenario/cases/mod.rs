@@ -15,6 +15,7 @@ mod idle_queues;
 mod many_queues;
 mod overload;
 mod restart;
+mod rolls;
 mod shards;
 mod stage;
 
@@ -164,6 +165,13 @@ pub const ALL: &[Case] = &[
         what: "empty start to first durable ack, idle memory and CPU",
         takes: "30 s",
         how: How::Goal,
+    },
+    Case {
+        number: 16,
+        name: "rolls",
+        what: "durable p99.9 with a segment that ends every second, against none that does",
+        takes: "5 minutes",
+        how: How::Stage(rolls::measure),
     },
 ];
 
