@@ -18,7 +18,7 @@ use super::segment_format::SegmentHeader;
 use super::successor::Successor;
 use super::trim::Trim;
 use crate::io::block::Block;
-use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Errno, FileId, FileName, Nanos};
+use crate::io::{BLOCK_BYTES, Completion, Disk, Errno, FileId, Nanos};
 use crate::limits::PREFILL_STEP_BYTES;
 
 /// The successor is made when this share of the current segment is used ...
@@ -178,23 +178,6 @@ impl Segments {
     /// The successor's spare is just being taken out of the log.
     fn waits_for_spare(&self) -> bool {
         self.trim.is_making(self.successor.number())
-    }
-
-    /// Gives back the descriptors of segments that are not written any more, now that the log is
-    /// durable up to `durable`: they are read by name from then on.
-    pub fn settle<D: Disk>(&mut self, disk: &mut D, durable: LogPos) {
-        while self.settled < self.current.min(self.fill.number())
-            && self.geometry.number_before(durable) > self.settled
-            && !self.halted
-        {
-            if let Some(file) = self.files.get_mut(&self.settled) {
-                if disk.submit(DiskOp::Close { file: *file }).is_err() {
-                    return;
-                }
-                *file = disk.adopt(FileName::Segment(self.settled));
-            }
-            self.settled += 1;
-        }
     }
 
     /// From now on nothing is submitted, and what is in flight ends unheeded: the log takes no more
@@ -379,7 +362,6 @@ pub fn header_block<D: Disk>(disk: &mut D, header: &SegmentHeader) -> Option<Blo
 mod model;
 #[cfg(test)]
 mod scene;
-#[cfg(test)]
-mod settle_tests;
+mod settle;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,13 @@
 //! One shard's directory, through the reactor's ring.
 //!
-//! Reads top-down: [`RingDisk::open`] -> `submit` -> `advance` -> `complete`; `files` has the
-//! descriptors.
+//! Reads top-down: [`RingDisk::open`] -> `submit` -> `plan` -> `advance` -> `complete`; `files`
+//! has the descriptors.
 //!
 //! Invariants: at most `ops_inflight_max` operations; each completes exactly once; dropping the
 //! disk waits for what is in flight, because the kernel writes into memory we own.
 //! Absent: retries, deadlines (a device write is never raced), more than one thread.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,24 +20,25 @@ use nix::libc;
 use super::super::block::{Block, Budget};
 use super::super::file;
 use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output, Space};
-use super::files::{Files, Way};
-use super::op::{Locate, Op, Opening, Product, Shared, Step, Transfer};
+use super::files::Files;
+use super::op::{Op, Product, Shared, Step};
+use super::plan::changing;
 use super::token::Owner;
 use super::uring::{Inbox, Ring, errno};
+use crate::limits::READ_FILES_MAX;
 
 /// What one disk may use.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskLimits {
     /// Operations in flight; beyond it `submit` answers [`Full`].
     pub ops_inflight_max: u32,
-    /// Descriptors of adopted files that are kept open, beside those in use: enough for 64 sealed
-    /// segments that are being read, with their indexes.
+    /// Descriptors of adopted files that are kept open, beside those in use.
     pub descriptors_max: u32,
 }
 
 impl Default for DiskLimits {
     fn default() -> Self {
-        Self { ops_inflight_max: 256, descriptors_max: 128 }
+        Self { ops_inflight_max: 256, descriptors_max: READ_FILES_MAX }
     }
 }
 
@@ -54,13 +54,13 @@ pub struct RingDisk {
     ring: Rc<Ring>,
     path: PathBuf,
     shared: Shared,
-    budget: Budget,
+    pub(super) budget: Budget,
     limits: DiskLimits,
     number: u16,
     inbox: Rc<Inbox>,
     slots: Vec<Option<Pending>>,
     free: Vec<u32>,
-    files: Files,
+    pub(super) files: Files,
     finished: Vec<Completion>,
     next_op: u64,
 }
@@ -100,78 +100,8 @@ impl RingDisk {
         self.slots.len() - self.free.len()
     }
 
-    /// Turns the request into its state machine; `Err` is an answer, not a refusal.
-    fn plan(&mut self, op: DiskOp) -> Result<Op, Errno> {
-        Ok(match op {
-            DiskOp::Open { name, create } => Op::Open(Opening::new(path_of(name), create)),
-            DiskOp::Write { file, offset, data, durable, unwritten } => {
-                let len = u32::try_from(data.len()).map_err(|_| Errno(libc::EINVAL))?;
-                let transfer = Transfer::new(self.files.writable(file)?, offset, len);
-                Op::Write { transfer, data, durable, unwritten }
-            }
-            DiskOp::Zero { file, offset, len } => {
-                let transfer = Transfer::new(self.files.writable(file)?, offset, len);
-                Op::Zero { transfer, by_device: false }
-            }
-            DiskOp::Read { file, .. } | DiskOp::Sync { file } => match self.files.way(file)? {
-                Way::Descriptor(descriptor) => self.plan_with(op, descriptor)?,
-                Way::Name(name) => locate(file, name, op),
-            },
-            DiskOp::Rename { from, .. } | DiskOp::Remove { name: from } => {
-                match self.files.hold(from) {
-                    Some(file) => locate(file, from, op),
-                    None => renamed_or_removed(op)?,
-                }
-            }
-            DiskOp::SyncDir => Op::SyncDir,
-            DiskOp::Close { file } => Op::Close { fd: self.files.close(file)? },
-        })
-    }
-
-    /// An operation that reads, now that its file has a descriptor.
-    fn plan_with(&mut self, op: DiskOp, descriptor: Rc<OwnedFd>) -> Result<Op, Errno> {
-        match op {
-            DiskOp::Read { offset, len, .. } => {
-                let transfer = Transfer::new(descriptor, offset, len);
-                let block = self.budget.block(len).ok_or(Errno(libc::ENOMEM))?;
-                Ok(Op::Read { transfer, block })
-            }
-            DiskOp::Sync { .. } => Ok(Op::Sync { file: descriptor }),
-            _ => Err(Errno(libc::EINVAL)),
-        }
-    }
-
-    /// An adopted file was opened, or not: what comes then.
-    fn located(&mut self, locate: Locate, result: Result<Product, Errno>) -> Result<Op, Errno> {
-        let Locate { file, name, then, .. } = locate;
-        let opened = match result {
-            Ok(Product::Located(descriptor)) => Ok(descriptor),
-            Ok(_) => Err(Errno(libc::EIO)),
-            Err(errno) => Err(errno),
-        };
-        match self.files.way(file) {
-            Ok(Way::Name(now)) if now == name => {
-                let descriptor = self.files.locate(file, opened?);
-                while let Some(evicted) = self.files.evict() {
-                    self.close_aside(evicted);
-                }
-                match changing(&then) {
-                    Some(_) => self.plan(then),
-                    None => self.plan_with(then, descriptor),
-                }
-            }
-            // Closed meanwhile: what reads still ends as it would have.
-            Err(_) if changing(&then).is_none() => self.plan_with(then, Rc::new(opened?)),
-            // Another operation was faster, or the file has another name by now.
-            Ok(_) | Err(_) => {
-                opened.into_iter().for_each(|surplus| self.close_aside(surplus));
-                self.plan(then)
-            }
-        }
-    }
-
     /// Closes a descriptor for which nobody waits.
-    fn close_aside(&self, descriptor: OwnedFd) {
+    pub(super) fn close_aside(&self, descriptor: OwnedFd) {
         let close = opcode::Close::new(Fd(descriptor.into_raw_fd())).build();
         // SAFETY: the entry points to no memory; the descriptor is given away.
         unsafe { self.ring.push(close.user_data(Owner::Nobody.encode())) };
@@ -251,35 +181,6 @@ impl RingDisk {
             Product::Located(_) => return Err(Errno(libc::EIO)),
         })
     }
-}
-
-/// The first half of an operation on an adopted file that has no descriptor.
-fn locate(file: FileId, name: FileName, then: DiskOp) -> Op {
-    Op::Locate(Box::new(Locate { file, name, path: path_of(name), then }))
-}
-
-/// The name that an operation changes.
-fn changing(op: &DiskOp) -> Option<FileName> {
-    match op {
-        DiskOp::Rename { from: name, .. } | DiskOp::Remove { name } => Some(*name),
-        _ => None,
-    }
-}
-
-/// A change of a name, when all handles of the file have descriptors.
-fn renamed_or_removed(op: DiskOp) -> Result<Op, Errno> {
-    match op {
-        DiskOp::Rename { from, to } => {
-            Ok(Op::Rename { names: (from, to), from: path_of(from), to: path_of(to) })
-        }
-        DiskOp::Remove { name } => Ok(Op::Remove { name, path: path_of(name) }),
-        _ => Err(Errno(libc::EINVAL)),
-    }
-}
-
-fn path_of(name: FileName) -> CString {
-    // A shard's file names hold no NUL.
-    CString::new(name.to_string()).unwrap_or_default()
 }
 
 impl Disk for RingDisk {

@@ -77,12 +77,8 @@ fn header_of(number: u64) -> Output {
 
 #[test]
 fn what_is_not_known_of_a_segment_its_header_tells() {
-    let answers = [
-        (Ok(header_of(4)), FILLED),
-        (Ok(header_of(5)), 0),
-        (Ok(Output::Done), 0),
-        (Err(EIO), 0),
-    ];
+    let answers =
+        [(Ok(header_of(4)), FILLED), (Ok(header_of(5)), 0), (Ok(Output::Done), 0), (Err(EIO), 0)];
     for (answer, filled) in answers {
         let mut scene = Scene::new();
         scene.trim.begin(&mut scene.disk, (4, FILE), Some((9, None)), scene.now);

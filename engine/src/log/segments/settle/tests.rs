@@ -1,7 +1,7 @@
 //! When a segment's file gives its descriptor back: not while anything may still be written to it.
 
-use super::super::scripted::{ADOPTED, Asked};
-use super::scene::{BLOCK, FIRST, SECOND, SEGMENT_BYTES, Scene};
+use super::super::super::scripted::{ADOPTED, Asked};
+use super::super::scene::{BLOCK, FIRST, SECOND, SEGMENT_BYTES, Scene};
 use super::*;
 
 /// In segment 1, with segment 0 filled to `filled` bytes when it was left.
