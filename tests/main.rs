@@ -8,6 +8,7 @@
 mod harness;
 
 mod a_device_is_tuned_then_served;
+mod a_long_log_takes_few_descriptors;
 mod a_node_is_watched;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;

@@ -22,6 +22,10 @@ pub const RECORDED_EVERY_BYTES: u64 = 16 << 20;
 /// missing before: farther than can be appended until the superblock knows.
 pub const SURVEY_BYTES: u64 = 4 * RECORDED_EVERY_BYTES;
 
+/// Descriptors that a shard keeps of files that are only read, beside those in use: enough for 64
+/// sealed segments that are being read, with their indexes.
+pub const READ_FILES_MAX: u32 = 128;
+
 /// Smallest segment length in bytes; batches are limited to what fits one segment.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Default segment length in bytes.

@@ -45,7 +45,52 @@ const QUEUES: &str = "src/shard/queues.rs";
 const KEYS: &str = "src/index/keys.rs";
 const REBUILD: &str = "src/shard/rebuild.rs";
 
+const FILES: &str = "src/io/ring/files.rs";
+const PLAN: &str = "src/io/ring/plan.rs";
+const SETTLE: &str = "src/log/segments/settle.rs";
+const RECOVER_FILES: &str = "src/log/recover/files.rs";
+
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a-handle-does-not-follow-its-file",
+        edits: &[(FILES, "                    adopted.name = to;\n", "                    let _ = to;\n")],
+    },
+    Mutant {
+        name: "a-name-changes-while-its-file-is-opened",
+        edits: &[(PLAN, "match self.files.hold(from) {", "match self.files.hold(from).filter(|_| false) {")],
+    },
+    Mutant {
+        name: "a-file-is-opened-twice-and-the-first-descriptor-stays",
+        edits: &[(
+            PLAN,
+            "                opened.into_iter().for_each(|surplus| self.close_aside(surplus));\n",
+            "                opened.into_iter().for_each(std::mem::forget);\n",
+        )],
+    },
+    Mutant {
+        name: "a-segment-is-given-back-while-groups-are-on-their-way",
+        edits: &[(
+            SETTLE,
+            "            && self.geometry.number_before(durable) > self.settled\n",
+            "",
+        )],
+    },
+    Mutant {
+        name: "a-hole-between-segments-is-not-seen",
+        edits: &[(
+            RECOVER_FILES,
+            "if let Some(number) = ends.and_then(|pair| pair.last()) {",
+            "if let Some(number) = ends.and_then(|pair| pair.last()).filter(|_| false) {",
+        )],
+    },
+    Mutant {
+        name: "a-recycled-segment-counts-as-written-space",
+        edits: &[(
+            TRIM,
+            "filled_by_header(*number, result).unwrap_or(0)",
+            "filled_by_header(*number, result).unwrap_or(u64::MAX)",
+        )],
+    },
     Mutant {
         name: "producers-take-the-room-of-a-checkpoint",
         edits: &[(

@@ -121,6 +121,15 @@ impl Node {
         kib << 10
     }
 
+    /// The files in a directory that it has open.
+    pub(crate) fn open_files(&self, dir: &Path) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let all = all.expect("the node is running");
+        // A descriptor may be gone before it is looked at.
+        let targets = all.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|target| target.parent() == Some(dir)).count()
+    }
+
     /// What it has said so far.
     pub(crate) fn log(&self) -> String {
         read(self.log.path())

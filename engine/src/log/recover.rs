@@ -4,7 +4,10 @@
 //! segment whose index is missing) -> [`Opened::begin`] -> `scan` (`read`, `group`) -> new life.
 //!
 //! What lies before the segment in which the newest checkpoint begins is not read: the checkpoint
-//! has the state, and the sealed segments have indexes.
+//! has the state, and the sealed segments have indexes. Their files are taken into use by name: none
+//! is opened before somebody reads it, so that a long log starts as fast as a short one. That one is
+//! missing is seen by the names; that it is not what its name says is seen by whoever reads it, for
+//! entries' checksums have their positions in them.
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,
 //! not a torn tail, and nothing is opened.
@@ -38,7 +41,10 @@ pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 
-use files::{best_slot, foreign, open_segments, opened, segment_numbers, superblock_slots};
+use files::{
+    adopt_segments, best_slot, check_segments, foreign, opened, reopen_segment, segment_numbers,
+    superblock_slots,
+};
 pub use gap::Leftovers;
 pub use group::{EntryFault, FaultAt, Group};
 pub use scan::Groups;
@@ -116,7 +122,7 @@ pub struct Walked {
     pub read_bytes: u64,
 }
 
-/// A log whose files are open and of which nothing was read yet.
+/// A log whose files are in use and of which nothing was read yet.
 #[derive(Debug)]
 pub struct Opened {
     options: OpenOptions,
@@ -129,7 +135,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the superblock and all segments.
+    /// Opens the superblock, takes all segments into use and looks at those that will be read.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -143,14 +149,14 @@ impl Opened {
         };
         let (file, last) = read_superblock(disk, &geometry)?;
         geometry.epoch = last.map_or(0, |last| last.epoch);
-        let (files, headers) = open_segments(disk, &geometry, &names)?;
+        let files = adopt_segments(disk, &geometry, &names)?;
         if last.is_none() && !files.is_empty() {
             let what = "segments without an intact superblock";
             return Err(OpenError::Damaged { at: LogPos(0), what });
         }
-        let prefilled = headers.iter().map(|(&number, header)| (number, header.prefilled_bytes));
         let start = start(&geometry, last.and_then(|last| last.checkpoint), &files);
-        let prefilled = prefilled.collect();
+        let numbers = files.range(start.number..).map(|(&number, _)| number);
+        let prefilled = check_segments(disk, &geometry, numbers)?;
         let superblock = (file, last);
         Ok(Self { options: *options, geometry, names, superblock, files, prefilled, start })
     }
@@ -196,6 +202,7 @@ impl Opened {
         last: u64,
         visit: &mut impl FnMut(&Found<'_>),
     ) -> Result<Groups, OpenError> {
+        check_segments(disk, &self.geometry, [number])?;
         let files = self.files.range(number..=number).map(|(&key, &file)| (key, file)).collect();
         let mut scan = Scan::new(self.geometry, self.found_before(), &files);
         while let Some(group) = scan.next(disk)? {
@@ -245,6 +252,11 @@ impl Opened {
         let end = tail.end.unwrap_or(geometry.first_group(current));
         if tail.end.is_some() {
             remove_unused(disk, &names, (start.number, current + 1))?;
+        }
+        if tail.end.is_some() {
+            for (&number, file) in files.range_mut(current..) {
+                *file = reopen_segment(disk, &geometry, number, *file)?;
+            }
         }
         let Some(&file) = files.get(&current) else {
             return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });

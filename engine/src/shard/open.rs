@@ -28,7 +28,7 @@ use crate::index::load::{Loaded, load};
 use crate::index::queue::QueueIndex;
 use crate::index::runs::Run;
 use crate::index::sealed::{Index, Source};
-use crate::io::{Disk, Env, Nanos};
+use crate::io::{Disk, DiskOp, Env, Nanos, run};
 use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
@@ -121,12 +121,17 @@ impl State {
         let mut last = opened.before();
         for number in opened.sealed().rev() {
             let fits = |index: &Loaded| index.footer.sealed.last_sequence == last;
-            let (sealed, rows, index) = match loaded.remove(&number).filter(fits) {
-                Some(Loaded { file, footer, directory }) => {
+            let (sealed, rows, index) = match loaded.remove(&number) {
+                Some(found) if fits(&found) => {
+                    let Loaded { file, footer, directory } = found;
                     let index = Index::new(Source::File(file), footer.sealed, &directory);
                     (footer.sealed, directory.rows, index)
                 }
-                None => {
+                other => {
+                    if let Some(Loaded { file, .. }) = other {
+                        // Nothing useful can be done if it cannot be closed.
+                        let _ = run(disk, DiskOp::Close { file });
+                    }
                     opening.rebuilt_indexes += 1;
                     rebuilt(disk, opened, number, last)?
                 }
