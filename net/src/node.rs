@@ -106,6 +106,18 @@ pub enum NodeError {
     /// The reactor failed: a shard could not be opened, or the ring or runtime broke.
     #[error(transparent)]
     Reactor(#[from] ReactorError),
+    /// A shard was closed for writing while the node ran.
+    #[error(
+        "stopped, but a shard was closed for writing after a failed or stalled device write: what was \
+         acknowledged as durable is on stable media, what was acknowledged at weaker levels may not be"
+    )]
+    Poisoned,
+    /// The stop deadline passed.
+    #[error(
+        "stopped at the stop deadline, before everything was on stable media: what was acknowledged \
+         as durable is, what was acknowledged at weaker levels may not be"
+    )]
+    Unfinished,
 }
 
 /// A running node. Dropping it leaves it running.
@@ -139,6 +151,15 @@ impl Node {
         let mut template = options.reactor.clone();
         limit_connections(&mut template.limits);
         let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
+        if options.format.shards > dir.shards {
+            let (asked, shards) = (options.format.shards, dir.shards);
+            return Err(NodeError::Reactors(format!(
+                "{asked} shards, but {} was made with {shards}: add {} with `uringmq shards add`, or \
+                 leave `shards` at auto",
+                options.data.display(),
+                asked - shards,
+            )));
+        }
             let name = format!("reactor {number}");
             ReactorConfig { name, cpu, ..template.clone() }
         });
@@ -177,7 +198,7 @@ impl Node {
         self.reactor.waker()
     }
 
-    /// Waits for the node's end.
+    /// Waits for the node's end. `Ok`: everything that was acknowledged is on stable media.
     ///
     /// # Errors
     /// Why it ended, if it was not asked to.
@@ -186,7 +207,15 @@ impl Node {
         let ended = reactor.join();
         watch.end();
         ended?;
-        if alarm.is_lost() { Err(NodeError::Lost) } else { Ok(()) }
+        if alarm.is_lost() {
+            Err(NodeError::Lost)
+        } else if alarm.is_poisoned() {
+            Err(NodeError::Poisoned)
+        } else if alarm.is_unfinished() {
+            Err(NodeError::Unfinished)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -105,6 +105,8 @@ struct Desk<E: Env> {
     _guard: Box<dyn std::any::Any>,
 }
 
+    /// It drains, and not all of it is on stable media yet.
+    flushing: bool,
 impl<E: Env> Native<E> {
     /// A door to `broker`; `guard` is kept for as long as the door lives.
     #[must_use]
@@ -136,6 +138,7 @@ impl<E: Env> Native<E> {
     }
 }
 
+            flushing: false,
 impl<E: Env> Desk<E> {
     /// Has this connection said Hello?
     fn guest(&mut self, conn: ConnId) -> Option<&mut Guest> {
@@ -351,8 +354,9 @@ impl<E: Env> Desk<E> {
         }
         self.open_post(out);
         let TurnClock { gathered, received } = clock;
-        let clock = engine::shard::turn::TurnClock { gathered, received };
-        let end = self.broker.turn(clock, &mut self.answers);
+        let turn = engine::shard::turn::TurnClock { gathered, received };
+        let end = self.broker.turn(turn, &mut self.answers);
+        self.note_end();
         self.sending.received = received;
         self.reply_all(gathered, out);
         self.take_own_parts(out);
@@ -371,6 +375,22 @@ impl<E: Env> Service for Native<E> {
             Ok(Some(length)) => FrameLen::Frame(length),
             Ok(None) => FrameLen::Need(size_of::<u32>()),
             Err(error) => {
+impl<E: Env> Desk<E> {
+    /// While it drains: what its end will have been like.
+    fn note_end(&mut self) {
+        if !self.draining {
+            return;
+        }
+        if self.broker.poison().is_some() {
+            self.alarm.raise_poisoned();
+        }
+        if self.flushing && self.broker.is_quiet() {
+            self.flushing = false;
+            self.alarm.flushed();
+        }
+    }
+}
+
                 // The stream cannot be followed any further, but who sent it can be told.
                 let (op, correlation) = peek_request(buffered).unwrap_or((0, 0));
                 let header = ReplyHeader { correlation, ..ReplyHeader::default() };
@@ -456,6 +476,8 @@ impl<E: Env> Service for Native<E> {
     fn is_drained(&self) -> bool {
         let desk = &self.desk;
         let is_quiet = desk.broker.is_quiet() && desk.calls.is_empty();
+        self.desk.flushing = true;
+        self.desk.alarm.flushing();
         is_quiet && desk.bundles.is_empty() && self.post.is_finished()
     }
 }

@@ -104,7 +104,8 @@ pub struct Options {
     /// first CPUs that the process may use, a single one runs wherever the system puts it).
     #[arg(long, value_name = "LIST", env = "URINGMQ_CPU", default_value = "none")]
     pub cpu: Cpus,
-    /// Shards of a new data directory (an existing one keeps its own; `auto`: one per reactor).
+    /// Shards of a new data directory (`auto`: one per reactor). An existing one keeps its own; if
+    /// that has fewer, the node does not start: add to them with `uringmq shards add`.
     #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "auto",
           value_parser = shards)]
     pub shards: OrAuto<u16>,
