@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::data_dir::{DataDir, DirError, FormatOptions};
-use engine::limits::{DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT};
+use engine::limits::{
+    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+};
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -58,6 +60,9 @@ pub struct NodeOptions {
     pub writer: WriterOptions,
     /// How long records are kept.
     pub retention: Retention,
+    /// Memory of each shard for records, in bytes: recent ones, those on their way to the device,
+    /// and those read for consumers.
+    pub block_memory_bytes: u64,
     /// Above so many percent used of the file system the oldest records go; `None`: never for that.
     pub disk_used_percent_max: Option<u8>,
 }
@@ -75,6 +80,7 @@ impl NodeOptions {
             reactor: ReactorConfig::default(),
             writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
+            block_memory_bytes: BLOCK_MEMORY_BYTES_MAX,
             disk_used_percent_max: Some(DISK_USED_PERCENT_MAX),
         }
     }
@@ -100,12 +106,6 @@ pub enum NodeError {
     /// The directory was removed, renamed or replaced while the node ran.
     #[error("the data directory was removed, renamed or replaced while the node ran")]
     Lost,
-    /// The reactors cannot have what was asked for.
-    #[error("{0}")]
-    Reactors(String),
-    /// The reactor failed: a shard could not be opened, or the ring or runtime broke.
-    #[error(transparent)]
-    Reactor(#[from] ReactorError),
     /// A shard was closed for writing while the node ran.
     #[error(
         "stopped, but a shard was closed for writing after a failed or stalled device write: what was \
@@ -118,6 +118,12 @@ pub enum NodeError {
          as durable is, what was acknowledged at weaker levels may not be"
     )]
     Unfinished,
+    /// The reactors cannot have what was asked for.
+    #[error("{0}")]
+    Reactors(String),
+    /// The reactor failed: a shard could not be opened, or the ring or runtime broke.
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
 }
 
 /// A running node. Dropping it leaves it running.
@@ -145,12 +151,6 @@ impl Node {
                 options.data.display()
             )));
         }
-        let bind_error = |source| NodeError::Bind { address: options.listen, source };
-        let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
-        let address = listener.local_addr().map_err(bind_error)?;
-        let mut template = options.reactor.clone();
-        limit_connections(&mut template.limits);
-        let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
         if options.format.shards > dir.shards {
             let (asked, shards) = (options.format.shards, dir.shards);
             return Err(NodeError::Reactors(format!(
@@ -160,6 +160,12 @@ impl Node {
                 asked - shards,
             )));
         }
+        let bind_error = |source| NodeError::Bind { address: options.listen, source };
+        let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        let mut template = options.reactor.clone();
+        limit_connections(&mut template.limits);
+        let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
             let name = format!("reactor {number}");
             ReactorConfig { name, cpu, ..template.clone() }
         });
@@ -168,6 +174,7 @@ impl Node {
             reactors: options.reactors,
             writer: options.writer,
             retention: options.retention,
+            block_memory_bytes: options.block_memory_bytes,
             disk_used_percent_max: options.disk_used_percent_max,
             alarm: Alarm::default(),
         };
@@ -201,7 +208,7 @@ impl Node {
     /// Waits for the node's end. `Ok`: everything that was acknowledged is on stable media.
     ///
     /// # Errors
-    /// Why it ended, if it was not asked to.
+    /// Why it ended, if it was not asked to, or what is not as it should be.
     pub fn join(self) -> Result<(), NodeError> {
         let Self { reactor, alarm, watch, .. } = self;
         let ended = reactor.join();

@@ -16,6 +16,7 @@ mod describe;
 mod gather;
 mod groups;
 mod merge;
+mod meter;
 mod post;
 mod refusal;
 mod reply;
@@ -44,6 +45,7 @@ use crate::wire::{
 pub use alarm::Alarm;
 use caller::{Caller, Out};
 use calls::{Call, Calls};
+pub use meter::{Meter, Metered};
 pub use post::Post;
 use refusal::Refusal;
 
@@ -99,21 +101,24 @@ struct Desk<E: Env> {
     next_any: usize,
     draining: bool,
     alarm: Alarm,
+    /// One for each shard, in their order.
+    meters: Vec<Meter>,
     /// Its loss was noticed here.
     condemned: bool,
+    /// It drains, and not all of it is on stable media yet.
+    flushing: bool,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
 }
 
-    /// It drains, and not all of it is on stable media yet.
-    flushing: bool,
 impl<E: Env> Native<E> {
-    /// A door to `broker`; `guard` is kept for as long as the door lives.
+    /// A door to `broker`, whose shards' devices the meters measure; `guard` is kept for as long as
+    /// the door lives.
     #[must_use]
     pub fn new(
         broker: Broker<E>,
         identity: Identity,
-        (post, alarm): (Post, Alarm),
+        (post, alarm, meters): (Post, Alarm, Vec<Meter>),
         guard: Box<dyn std::any::Any>,
     ) -> Self {
         let desk = Desk {
@@ -131,14 +136,15 @@ impl<E: Env> Native<E> {
             next_any: 0,
             draining: false,
             alarm,
+            meters,
             condemned: false,
+            flushing: false,
             _guard: guard,
         };
         Self { desk, post }
     }
 }
 
-            flushing: false,
 impl<E: Env> Desk<E> {
     /// Has this connection said Hello?
     fn guest(&mut self, conn: ConnId) -> Option<&mut Guest> {
@@ -356,6 +362,7 @@ impl<E: Env> Desk<E> {
         let TurnClock { gathered, received } = clock;
         let turn = engine::shard::turn::TurnClock { gathered, received };
         let end = self.broker.turn(turn, &mut self.answers);
+        self.meters.iter().for_each(|meter| meter.turned(clock));
         self.note_end();
         self.sending.received = received;
         self.reply_all(gathered, out);
@@ -369,12 +376,6 @@ impl<E: Env> Desk<E> {
     }
 }
 
-impl<E: Env> Service for Native<E> {
-    fn frame_len(&self, buffered: &[u8]) -> FrameLen {
-        match frame_length(buffered, FRAME_BYTES_MAX) {
-            Ok(Some(length)) => FrameLen::Frame(length),
-            Ok(None) => FrameLen::Need(size_of::<u32>()),
-            Err(error) => {
 impl<E: Env> Desk<E> {
     /// While it drains: what its end will have been like.
     fn note_end(&mut self) {
@@ -391,6 +392,12 @@ impl<E: Env> Desk<E> {
     }
 }
 
+impl<E: Env> Service for Native<E> {
+    fn frame_len(&self, buffered: &[u8]) -> FrameLen {
+        match frame_length(buffered, FRAME_BYTES_MAX) {
+            Ok(Some(length)) => FrameLen::Frame(length),
+            Ok(None) => FrameLen::Need(size_of::<u32>()),
+            Err(error) => {
                 // The stream cannot be followed any further, but who sent it can be told.
                 let (op, correlation) = peek_request(buffered).unwrap_or((0, 0));
                 let header = ReplyHeader { correlation, ..ReplyHeader::default() };
@@ -470,14 +477,14 @@ impl<E: Env> Desk<E> {
 
     fn drain(&mut self) {
         self.desk.draining = true;
+        self.desk.flushing = true;
+        self.desk.alarm.flushing();
         self.desk.broker.stop(&mut self.desk.answers);
     }
 
     fn is_drained(&self) -> bool {
         let desk = &self.desk;
         let is_quiet = desk.broker.is_quiet() && desk.calls.is_empty();
-        self.desk.flushing = true;
-        self.desk.alarm.flushing();
         is_quiet && desk.bundles.is_empty() && self.post.is_finished()
     }
 }

@@ -43,7 +43,12 @@ impl Door {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let native = Native::new(broker, identity, (Post::alone(), Alarm::default()), Box::new(()));
+        let native = Native::new(
+            broker,
+            identity,
+            (Post::alone(), Alarm::default(), Vec::new()),
+            Box::new(()),
+        );
         let mut door = Self { native, out: Outbox::default(), near: near.into(), far };
         door.out.open(CONN);
         door.native.on_open(CONN);

@@ -147,6 +147,8 @@ impl<S: Service> Pump<S> {
         self.ring.submit();
         let sent = monotonic();
         self.service.after_send(sent);
+        self.visits.turns += 1;
+        self.visits.busy_nanos += sent.since(gathered);
         self.next(turn, sent)
     }
 
