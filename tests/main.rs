@@ -32,6 +32,7 @@ mod messages_travel_whole;
 mod metrics_and_health;
 mod one_way_and_levels;
 mod options_come_from_file_environment_and_flags;
+mod overload_has_bounds;
 mod packaging_is_good;
 mod port_in_use_is_an_error;
 mod power_cut_keeps_what_was_durable;
