@@ -126,9 +126,9 @@ fn parked_in_vain_it_waited_and_is_in_no_histogram() {
     let gathered = ask(&mut shard, 1, fetch(0, LONG), &mut effects);
     let received = long_turn(&mut shard, gathered, &mut effects);
     let now = shard.env.now();
-    shard.env.advance(gathered.plus(LONG).since(now));
+    let ended = shard.parked.wake_at().expect("it is parked");
+    shard.env.advance(ended.since(now));
     turn(&mut shard, &mut effects);
-    let ended = gathered.plus(LONG);
     assert_eq!(times(&effects, 1), (PASS_NANOS, ended.since(received), 0));
     assert!(values(&effects).is_empty());
     assert_eq!(recorded(&mut shard, Stage::Total), (0, 0));

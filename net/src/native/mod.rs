@@ -13,6 +13,7 @@ mod alarm;
 mod caller;
 mod calls;
 mod describe;
+mod end;
 mod gather;
 mod groups;
 mod merge;
@@ -376,22 +377,6 @@ impl<E: Env> Desk<E> {
     }
 }
 
-impl<E: Env> Desk<E> {
-    /// While it drains: what its end will have been like.
-    fn note_end(&mut self) {
-        if !self.draining {
-            return;
-        }
-        if self.broker.poison().is_some() {
-            self.alarm.raise_poisoned();
-        }
-        if self.flushing && self.broker.is_quiet() {
-            self.flushing = false;
-            self.alarm.flushed();
-        }
-    }
-}
-
 impl<E: Env> Service for Native<E> {
     fn frame_len(&self, buffered: &[u8]) -> FrameLen {
         match frame_length(buffered, FRAME_BYTES_MAX) {
@@ -476,10 +461,7 @@ impl<E: Env> Service for Native<E> {
     }
 
     fn drain(&mut self) {
-        self.desk.draining = true;
-        self.desk.flushing = true;
-        self.desk.alarm.flushing();
-        self.desk.broker.stop(&mut self.desk.answers);
+        self.desk.drain();
     }
 
     fn is_drained(&self) -> bool {
