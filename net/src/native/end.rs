@@ -30,3 +30,52 @@ impl<E: Env> Desk<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::io::Env;
+    use engine::io::sim::{EIO, Fault, OpKind};
+    use engine::level::AckLevel;
+
+    use super::super::stage_tests::{Door, batch, create};
+    use crate::server::Service;
+    use crate::wire::{ErrorCode, Produce, Reply, Request, decode_reply};
+
+    fn alarms(door: &Door) -> (bool, bool) {
+        let alarm = &door.native.desk.alarm;
+        (alarm.is_poisoned(), alarm.is_unfinished())
+    }
+
+    #[test]
+    fn it_is_unfinished_until_everything_is_durable() {
+        let mut door = Door::open();
+        let topic = create(&mut door, AckLevel::Durable);
+        let (batch, queue) = (batch(), 0);
+        door.turn(&[Request::Produce(Produce { topic, queue, ack: None, batch: &batch })]);
+        assert_eq!(alarms(&door), (false, false));
+        door.native.drain();
+        door.turn(&[]);
+        assert_eq!(alarms(&door), (false, true), "its write is in flight");
+        while !door.native.is_drained() {
+            door.env().advance_to_next();
+            door.turn(&[]);
+        }
+        assert_eq!(alarms(&door), (false, false));
+    }
+
+    #[test]
+    fn a_shard_that_takes_no_writes_is_remembered() {
+        let mut door = Door::open();
+        let topic = create(&mut door, AckLevel::Durable);
+        door.env().disk().faults().always(OpKind::Write, Fault::Fail(EIO));
+        let (batch, queue) = (batch(), 0);
+        door.turn(&[Request::Produce(Produce { topic, queue, ack: None, batch: &batch })]);
+        let replies = door.answer();
+        let Ok((_, Reply::Error { error, .. })) = decode_reply(&replies[0]) else { panic!() };
+        assert_eq!(error.code, ErrorCode::ShardPoisoned);
+        assert_eq!(alarms(&door), (false, false), "the node runs, and says so itself");
+        door.native.drain();
+        door.turn(&[]);
+        assert!(alarms(&door).0);
+    }
+}
