@@ -67,9 +67,11 @@ pub const CHECKPOINT_ROOM_BYTES: u64 = 16 << 10;
 
 /// Recent groups kept in memory for consumers at the tail, per shard.
 pub const WINDOW_BYTES: u64 = 16 << 20;
-/// All block memory of a shard: the window, groups in flight, cold reads, and what slow consumers
-/// still hold.
+/// All block memory of a shard, unless told otherwise: the window, groups in flight, cold reads, and
+/// what slow consumers still hold.
 pub const BLOCK_MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// The least it may be told to take.
+pub const BLOCK_MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 /// Bytes that may wait to be written before the node stops reading from its sockets: clients that
 /// outrun the device are slowed down, not refused.
@@ -133,7 +135,7 @@ const _: () = assert!(DISK_USED_PERCENT_MAX < DISK_FULL_PERCENT && DISK_FULL_PER
 const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
 const _: () = assert!(
-    UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MAX,
+    UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MIN,
     "clients are slowed down before memory is used up"
 );
-const _: () = assert!(BLOCK_MEMORY_BYTES_MAX >= WINDOW_BYTES + 8 * CHUNK_BYTES as u64);
+const _: () = assert!(BLOCK_MEMORY_BYTES_MIN <= BLOCK_MEMORY_BYTES_MAX);

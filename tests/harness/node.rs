@@ -114,9 +114,18 @@ impl Node {
 
     /// Its resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub(crate) fn highest_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("the node is running");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        let line = status.lines().find(|line| line.starts_with(what)).expect("a line");
         let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kib << 10
     }

@@ -16,6 +16,9 @@ use crate::io::{Env, Nanos};
 use crate::limits::{FETCH_BYTES_MAX, PARKED_MAX};
 use crate::stage::{Operation, Stage, Timings};
 
+/// The most a fetch waits longer than it asked for.
+const WAIT_GRAIN_NANOS_MAX: u64 = 1 << 26;
+
 /// A fetch that is planned, parked, or waits for a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
@@ -107,6 +110,14 @@ impl Parked {
     }
 }
 
+/// When a fetch that waits so long is answered with nothing: up to a 32nd later than it asked for, so
+/// that thousands that were parked one after the other wake the reactor a few times and not once each.
+pub(super) fn end_of_wait(gathered: Nanos, wait_nanos: u64) -> Nanos {
+    let grain = (wait_nanos / 64).next_power_of_two().min(WAIT_GRAIN_NANOS_MAX);
+    let end = gathered.plus(wait_nanos);
+    Nanos(end.0.checked_next_multiple_of(grain).unwrap_or(end.0))
+}
+
 pub(super) fn refused(fetch: &Fetch, error: FetchError) -> Effect {
     let timings = Timings::default();
     Effect::Fetched { token: fetch.token, result: Err(error), timings }
@@ -139,7 +150,7 @@ impl<E: Env> Shard<E> {
         for Arrived { mut fetch, gathered } in arrived.drain(..) {
             fetch.bytes_max = fetch.bytes_max.clamp(1, FETCH_BYTES_MAX);
             fetch.bytes_min = fetch.bytes_min.min(fetch.bytes_max);
-            let deadline = gathered.plus(fetch.wait_nanos);
+            let deadline = end_of_wait(gathered, fetch.wait_nanos);
             let waiting = Waiting { fetch, gathered, received: clock.received, deadline };
             self.try_fetch(&waiting, clock, effects);
         }

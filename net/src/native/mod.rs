@@ -13,9 +13,11 @@ mod alarm;
 mod caller;
 mod calls;
 mod describe;
+mod end;
 mod gather;
 mod groups;
 mod merge;
+mod meter;
 mod post;
 mod refusal;
 mod reply;
@@ -44,6 +46,7 @@ use crate::wire::{
 pub use alarm::Alarm;
 use caller::{Caller, Out};
 use calls::{Call, Calls};
+pub use meter::{Meter, Metered};
 pub use post::Post;
 use refusal::Refusal;
 
@@ -99,19 +102,24 @@ struct Desk<E: Env> {
     next_any: usize,
     draining: bool,
     alarm: Alarm,
+    /// One for each shard, in their order.
+    meters: Vec<Meter>,
     /// Its loss was noticed here.
     condemned: bool,
+    /// It drains, and not all of it is on stable media yet.
+    flushing: bool,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
 }
 
 impl<E: Env> Native<E> {
-    /// A door to `broker`; `guard` is kept for as long as the door lives.
+    /// A door to `broker`, whose shards' devices the meters measure; `guard` is kept for as long as
+    /// the door lives.
     #[must_use]
     pub fn new(
         broker: Broker<E>,
         identity: Identity,
-        (post, alarm): (Post, Alarm),
+        (post, alarm, meters): (Post, Alarm, Vec<Meter>),
         guard: Box<dyn std::any::Any>,
     ) -> Self {
         let desk = Desk {
@@ -129,7 +137,9 @@ impl<E: Env> Native<E> {
             next_any: 0,
             draining: false,
             alarm,
+            meters,
             condemned: false,
+            flushing: false,
             _guard: guard,
         };
         Self { desk, post }
@@ -351,8 +361,10 @@ impl<E: Env> Desk<E> {
         }
         self.open_post(out);
         let TurnClock { gathered, received } = clock;
-        let clock = engine::shard::turn::TurnClock { gathered, received };
-        let end = self.broker.turn(clock, &mut self.answers);
+        let turn = engine::shard::turn::TurnClock { gathered, received };
+        let end = self.broker.turn(turn, &mut self.answers);
+        self.meters.iter().for_each(|meter| meter.turned(clock));
+        self.note_end();
         self.sending.received = received;
         self.reply_all(gathered, out);
         self.take_own_parts(out);
@@ -449,8 +461,7 @@ impl<E: Env> Service for Native<E> {
     }
 
     fn drain(&mut self) {
-        self.desk.draining = true;
-        self.desk.broker.stop(&mut self.desk.answers);
+        self.desk.drain();
     }
 
     fn is_drained(&self) -> bool {
