@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use engine::io::block::Block;
-use engine::io::{Completion, Disk, DiskOp, Env, Errno, FileName, Full, Nanos, OpId, Space};
+use engine::io::{
+    Completion, Disk, DiskOp, Env, Errno, FileId, FileName, Full, Nanos, OpId, Space,
+};
 
 use crate::server::TurnClock;
 
@@ -191,6 +193,10 @@ impl<E: Env> Disk for MeteredDisk<E> {
             self.meter.0.borrow_mut().submitted(id, kind);
         }
         Ok(id)
+    }
+
+    fn adopt(&mut self, name: FileName) -> FileId {
+        self.env.disk().adopt(name)
     }
 
     fn flush(&mut self) {
