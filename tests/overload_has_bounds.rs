@@ -270,6 +270,7 @@ async fn and_what_was_acknowledged_is_there() {
     assert!(highest <= MEMORY_MIB, "{highest} MiB of {MEMORY_MIB}");
     assert!(pause < Duration::from_secs(2) + 10 * machine, "{pause:?}, the machine {machine:?}");
     assert!(by_second.iter().sum::<u64>() > 0);
+    assert!(normal_after < SOON, "{normal_after:?}");
     let page = get(&admin_address(&node), "/readyz");
     assert_eq!(page.status, 200, "{}", page.body);
     check(&client, &promised, is_long).await;
