@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::turn::TurnClock;
-use super::{Effect, Fetch, FetchError, Fetched, Shard};
+use super::{Effect, Fetch, FetchError, Fetched, Shard, Token};
 use crate::index::walk::{Extents, Wanted, take};
 use crate::io::{Env, Nanos};
 use crate::limits::{FETCH_BYTES_MAX, PARKED_MAX};
@@ -88,6 +88,17 @@ impl Parked {
         let waiting = self.by_key.remove(&key)?;
         self.deadlines.remove(&(waiting.deadline, key.0, key.1));
         Some(waiting)
+    }
+
+    /// Lets the waits of all whose token is chosen be over.
+    fn end(&mut self, mut chosen: impl FnMut(Token) -> bool) {
+        for (key, waiting) in &mut self.by_key {
+            if chosen(waiting.fetch.token) {
+                self.deadlines.remove(&(waiting.deadline, key.0, key.1));
+                waiting.deadline = Nanos(0);
+                self.deadlines.insert((waiting.deadline, key.0, key.1));
+            }
+        }
     }
 
     fn of_queue(&self, queue: u32) -> Vec<(u32, u64)> {
@@ -175,6 +186,12 @@ impl<E: Env> Shard<E> {
             Ok(Plan::Cold) => self.read_cold(waiting, clock.received, effects),
             Err(error) => effects.push(refused(fetch, error)),
         }
+    }
+
+    /// Lets parked fetches be answered with this turn, with what there is: nobody waits for them.
+    /// Looks at everything that is parked.
+    pub fn end_waits(&mut self, chosen: impl FnMut(Token) -> bool) {
+        self.parked.end(chosen);
     }
 
     /// Looks the offset up and collects entries from memory.

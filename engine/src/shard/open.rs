@@ -207,12 +207,13 @@ impl<E: Env> Shard<E> {
         let start = geometry.first_group(opened.sealed().end);
         let opening = state.indexes(env.disk(), &opened)?;
         let read_from = env.now();
-        let (mut log, walked) = opened.begin(env.disk(), |found| {
+        let was_read = opened.read(env.disk(), |found| {
             if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
             }
             visit(found);
         })?;
+        let read_nanos = env.now().since(read_from);
         let is_whole = geometry.number(start) == 0
             || state.checkpoints.newest_found().is_some_and(|begin| begin >= start);
         let what = match (damaged, is_whole) {
@@ -225,11 +226,12 @@ impl<E: Env> Shard<E> {
         if let Some((at, what)) = what {
             return Err(OpenError::Damaged { at, what });
         }
+        // Nothing was written before it was clear that this log can be opened.
+        let (mut log, walked) = was_read.begin(env.disk())?;
         let State { queues, offsets, sequences, mut checkpoints, mut sealing, newest_ms } = state;
         let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
         let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
         sealing.left(walked.segments.into_iter().map(left));
-        let read_nanos = env.now().since(read_from);
         let opening = Opening { read_bytes: walked.read_bytes, read_nanos, ..opening };
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);

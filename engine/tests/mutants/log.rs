@@ -6,6 +6,7 @@ const COMMIT: &str = "src/log/commit.rs";
 const FILL: &str = "src/log/fill.rs";
 const GROUP: &str = "src/log/recover/group.rs";
 const PIPELINE: &str = "src/log/writer/pipeline.rs";
+const LIFE: &str = "src/log/recover/life.rs";
 const RECOVER: &str = "src/log/recover.rs";
 const RECOVER_FILES: &str = "src/log/recover/files.rs";
 const SCAN: &str = "src/log/recover/scan.rs";
@@ -134,7 +135,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "recovery-does-not-sync-the-tail",
         edits: &[(
-            RECOVER,
+            LIFE,
             "    sync_tail(disk, &geometry, &files, tail.watermark)?;\n",
             "    if false {
         sync_tail(disk, &geometry, &files, tail.watermark)?;
@@ -192,7 +193,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "superblock-after-the-first-append",
         edits: &[(
-            RECOVER,
+            LIFE,
             "    let data = block.device_slice(0..BLOCK_BYTES);
     run(disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false })
         .map_err(io(what))?;
@@ -224,7 +225,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-full-segment-is-followed-by-itself",
-        edits: &[(RECOVER, "geometry.number_before(end)", "geometry.number(end)")],
+        edits: &[(LIFE, "geometry.number_before(end)", "geometry.number(end)")],
     },
     Mutant {
         name: "fill-starts-below-the-append-point",

@@ -16,6 +16,7 @@ mod describe;
 mod end;
 mod gather;
 mod groups;
+mod leavers;
 mod merge;
 mod meter;
 mod post;
@@ -94,6 +95,8 @@ struct Desk<E: Env> {
     sending: reply::Sending,
     /// Questions that several reactors answer.
     gathers: gather::Gathers,
+    /// Connections that have closed while they waited.
+    leavers: leavers::Leavers,
     /// Requests of other reactors that are not looked at yet.
     bundles: VecDeque<post::Bundle>,
     /// Answers to topic requests that wait until so many changes are known everywhere.
@@ -132,6 +135,7 @@ impl<E: Env> Native<E> {
             visits: Visits::default(),
             sending: reply::Sending::default(),
             gathers: gather::Gathers::default(),
+            leavers: leavers::Leavers::default(),
             bundles: VecDeque::new(),
             topics: VecDeque::new(),
             next_any: 0,
@@ -365,6 +369,8 @@ impl<E: Env> Desk<E> {
         let end = self.broker.turn(turn, &mut self.answers);
         self.meters.iter().for_each(|meter| meter.turned(clock));
         self.note_end();
+        // Behind the engine's turn: what they asked for last is parked by now.
+        let released = self.release(received).then_some(received);
         self.sending.received = received;
         self.reply_all(gathered, out);
         self.take_own_parts(out);
@@ -372,7 +378,13 @@ impl<E: Env> Desk<E> {
             out.post.finish();
         }
         let retry = out.post.send(received, out.outbox.unsent_total() > route::UNSENT_BYTES_MAX);
-        let wake_at = end.wake_at.into_iter().chain(retry).min();
+        let wake_at = end
+            .wake_at
+            .into_iter()
+            .chain(retry)
+            .chain(released)
+            .chain(self.leavers.sweep_at())
+            .min();
         Turn { more_work: false, durable_in_flight: end.durable_in_flight, wake_at }
     }
 }
@@ -416,7 +428,9 @@ impl<E: Env> Service for Native<E> {
         self.desk.on_frame(conn, frame, &mut Out { outbox: out, post: &mut self.post })
     }
 
-    fn on_close(&mut self, _conn: ConnId) {}
+    fn on_close(&mut self, conn: ConnId) {
+        self.desk.left(conn, &mut self.post);
+    }
 
     fn on_turn(&mut self, clock: TurnClock, out: &mut Outbox) -> Turn {
         self.desk.on_turn(clock, &mut Out { outbox: out, post: &mut self.post })

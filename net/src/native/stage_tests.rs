@@ -15,7 +15,7 @@ use hdrhistogram::serialization::Deserializer;
 use super::*;
 use crate::wire::decode_reply;
 
-const CONN: ConnId = ConnId { slot: 0, generation: 1 };
+pub(super) const CONN: ConnId = ConnId { slot: 0, generation: 1 };
 /// How long receive passes take here, and sending.
 const PASS_NANOS: u32 = 7_000;
 const SEND_NANOS: u32 = 3_000;
