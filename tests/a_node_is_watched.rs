@@ -139,6 +139,17 @@ fn live_in_a_terminal_through_a_restart() {
     terminal.wait_for(&["rates", "messages/s", "up", "time on the node", "(q quits)"]);
     fill(&node, dir.path());
     terminal.wait_for(&["billing", "orders/0", "600"]);
+    // It works for those who look at it, so it is busy, at least a little; its device need not be.
+    terminal.wait_for(&["device", "% reading", "% writing", "pumps", "% busy"]);
+    let pumps = |text: &str| -> Option<f64> {
+        let line = text.lines().find(|line| line.contains("pumps"))?;
+        line.split_whitespace().find_map(|word| word.parse().ok())
+    };
+    let deadline = Instant::now() + SOON;
+    while pumps(&terminal.text()).is_none_or(|share| share <= 0.0 || share > 110.0) {
+        assert!(Instant::now() < deadline, "no share of time on\n{}", terminal.text());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     node.kill();
     terminal.wait_for(&["cannot connect"]);
     let node = Node::start(&data, &["--listen", &address]);

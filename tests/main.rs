@@ -8,7 +8,9 @@
 mod harness;
 
 mod a_device_is_tuned_then_served;
+mod a_long_log_takes_few_descriptors;
 mod a_node_is_watched;
+mod a_stalled_device_makes_no_good_end;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
@@ -31,6 +33,7 @@ mod messages_travel_whole;
 mod metrics_and_health;
 mod one_way_and_levels;
 mod options_come_from_file_environment_and_flags;
+mod overload_has_bounds;
 mod packaging_is_good;
 mod port_in_use_is_an_error;
 mod power_cut_keeps_what_was_durable;

@@ -12,7 +12,7 @@ use crate::disk_full::Mount;
 use crate::harness::http::{admin_address, get, request};
 use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::raw::{Raw, frame};
-use crate::harness::run_badly;
+use crate::harness::{run_badly, run_well};
 
 const MESSAGES: u64 = 50;
 const BOARD: &str = include_str!("../tools/packaging/grafana.json");
@@ -46,6 +46,8 @@ async fn say_what_a_node_did() {
     for _ in 0..MESSAGES {
         producer.send(&Record::new(b"hello")).await.expect("stored");
     }
+    let at = ["--server", &*node.address];
+    run_well(&[&["consume", "t", "--group", "billing", "-n", "20"], &at[..]].concat());
     let scrape = scrape(&admin);
     // And one that says that there is a topic.
     let records = figure(&scrape, "uringmq_produced_records_total");
@@ -53,6 +55,17 @@ async fn say_what_a_node_did() {
     assert_eq!(figure(&scrape, "uringmq_shard_poisoned"), 0.0);
     assert_eq!(figure(&scrape, "uringmq_topics"), 1.0);
     assert!(figure(&scrape, "process_resident_memory_bytes") > 1e6);
+    assert_eq!(figure(&scrape, "uringmq_topic_appended_records_total"), MESSAGES as f64);
+    assert_eq!(figure(&scrape, "uringmq_topic_held_records"), MESSAGES as f64);
+    assert_eq!(figure(&scrape, "uringmq_group_lag_records"), (MESSAGES - 20) as f64);
+    // Each message was a device write of its own, which somebody waited for.
+    let busy = figure(&scrape, "uringmq_device_busy_seconds_total");
+    let writing = figure(&scrape, "uringmq_device_writing_seconds_total");
+    assert!(writing > 0.0 && writing <= busy && busy < 1000.0, "{writing} {busy}");
+    let written = figure(&scrape, "uringmq_device_written_bytes_total");
+    assert!(written >= figure(&scrape, "uringmq_log_group_bytes_total"), "{written}");
+    assert!(figure(&scrape, "uringmq_pump_busy_seconds_total") > 0.0);
+    assert!(figure(&scrape, "uringmq_pump_turns_total") > MESSAGES as f64);
     if cfg!(feature = "histograms") {
         let device = scrape.samples.iter().find(|sample| {
             sample.metric == "uringmq_request_stage_duration_seconds"
@@ -63,7 +76,9 @@ async fn say_what_a_node_did() {
             panic!("no histogram");
         };
         let all = buckets.last().expect("the one above all");
-        assert_eq!((all.less_than, all.count), (f64::INFINITY, records));
+        // A group's commit is an append, too.
+        let commits = figure(&scrape, "uringmq_offset_commits_total");
+        assert_eq!((all.less_than, all.count), (f64::INFINITY, records + commits));
         assert!(buckets.windows(2).all(|pair| pair[0].count <= pair[1].count));
     }
     the_board_shows_what_there_is(&admin);
@@ -74,6 +89,48 @@ async fn say_what_a_node_did() {
     assert_eq!(request(&admin, "POST", "/metrics").expect("an answer").status, 405);
     node.stop();
     assert!(request(&admin, "GET", "/healthz").is_none(), "it has gone with its node");
+}
+
+#[tokio::test]
+async fn name_so_many_topics_and_only_count_the_others() {
+    let dir = fresh_dir();
+    let options = ["--metrics-topics", "2", "--admin", "0"];
+    let node = Node::start(&dir.path().join("data"), &options);
+    let admin = admin_address(&node);
+    let client = node.client().await;
+    for (name, queues) in [("one", 10_000), ("two", 3), ("three", 1)] {
+        create_topic(&client, name, queues).await;
+        let producer = client.producer(name).build().await.expect("it is there");
+        let records = [Record::new(b"hello"); 100];
+        producer.send_batch(&records).await.expect("stored");
+    }
+    let at = ["--server", &*node.address];
+    for (topic, group) in [("one", "a"), ("two", "a"), ("three", "a"), ("two", "b")] {
+        run_well(&[&["consume", topic, "--group", group, "-n", "40"], &at[..]].concat());
+    }
+    let scrape = scrape(&admin);
+    let labelled = |name: &str, label: &str| -> Vec<(String, f64)> {
+        let of_name = scrape.samples.iter().filter(|sample| sample.metric == name);
+        let value = |sample: &prometheus_parse::Sample| match sample.value {
+            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => value,
+            ref other => panic!("{name}: {other:?}"),
+        };
+        let label = |sample: &prometheus_parse::Sample| {
+            sample.labels.get(label).expect("it has the label").to_owned()
+        };
+        of_name.map(|sample| (label(sample), value(sample))).collect()
+    };
+    let appended = labelled("uringmq_topic_appended_records_total", "topic");
+    assert_eq!(appended, [("one".to_owned(), 100.0), ("two".to_owned(), 100.0)]);
+    let queues = labelled("uringmq_topic_queues", "topic");
+    assert_eq!(queues, [("one".to_owned(), 10_000.0), ("two".to_owned(), 3.0)]);
+    assert!(labelled("uringmq_topic_held_bytes", "topic").iter().all(|(_, bytes)| *bytes > 500.0));
+    assert_eq!(figure(&scrape, "uringmq_topics_omitted"), 1.0);
+    // Group a is not shown with all of its topics, b not at all: two pairs are as many as there may be.
+    let lags = labelled("uringmq_group_lag_records", "group");
+    assert!(lags.len() == 2 && lags.iter().all(|(group, _)| group == "a"), "{lags:?}");
+    assert_eq!(figure(&scrape, "uringmq_groups_omitted"), 2.0);
+    node.stop();
 }
 
 /// Every metric that a panel asks for is one that this node has.

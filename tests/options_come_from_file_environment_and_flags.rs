@@ -63,6 +63,24 @@ fn and_a_node_runs_with_them() {
 }
 
 #[test]
+fn and_more_shards_than_a_directory_has_are_not_ignored() {
+    let dir = fresh_dir();
+    let data = dir.path().join("data");
+    let path = data.to_str().expect("a path");
+    Node::start(&data, &["--shards", "2"]).stop();
+    let at = ["serve", "--data", path, "--listen", "127.0.0.1:0", "--admin", "off", "--shards"];
+    let refused = run_badly(&[&at[..], &["5"]].concat(), 3);
+    assert!(refused.contains("was made with 2") && refused.contains("shards add"), "{refused}");
+    assert!(refused.contains("add 3"), "{refused}");
+    // It has at least as many: there is nothing to be done.
+    for shards in ["2", "1", "auto"] {
+        Node::start(&data, &["--shards", shards]).stop();
+    }
+    run_well(&["shards", "add", path, "3"]);
+    Node::start(&data, &["--shards", "5"]).stop();
+}
+
+#[test]
 fn and_what_is_wrong_with_a_file_is_said_with_its_line() {
     let dir = fresh_dir();
     let file = dir.path().join("mq.toml");

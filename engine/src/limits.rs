@@ -22,6 +22,10 @@ pub const RECORDED_EVERY_BYTES: u64 = 16 << 20;
 /// missing before: farther than can be appended until the superblock knows.
 pub const SURVEY_BYTES: u64 = 4 * RECORDED_EVERY_BYTES;
 
+/// Descriptors that a shard keeps of files that are only read, beside those in use: enough for 64
+/// sealed segments that are being read, with their indexes.
+pub const READ_FILES_MAX: u32 = 128;
+
 /// Smallest segment length in bytes; batches are limited to what fits one segment.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Default segment length in bytes.
@@ -63,9 +67,11 @@ pub const CHECKPOINT_ROOM_BYTES: u64 = 16 << 10;
 
 /// Recent groups kept in memory for consumers at the tail, per shard.
 pub const WINDOW_BYTES: u64 = 16 << 20;
-/// All block memory of a shard: the window, groups in flight, cold reads, and what slow consumers
-/// still hold.
+/// All block memory of a shard, unless told otherwise: the window, groups in flight, cold reads, and
+/// what slow consumers still hold.
 pub const BLOCK_MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// The least it may be told to take.
+pub const BLOCK_MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 /// Bytes that may wait to be written before the node stops reading from its sockets: clients that
 /// outrun the device are slowed down, not refused.
@@ -75,6 +81,12 @@ pub const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
 pub const FETCH_BYTES_MAX: u32 = 1 << 20;
 /// Bytes one cold read asks the device for: 256 KiB at a time reach its full rate.
 pub const COLD_READ_BYTES_MAX: u32 = 512 << 10;
+/// A span of the index ends rather than grow beyond this: whoever looks for one record reads a whole
+/// span ...
+pub const SPAN_BYTES_LONG: u64 = 64 << 10;
+/// ... unless it holds less than this of its queue, so that the 28 bytes of a span stay below half a
+/// percent of what they lead to, however many queues take turns.
+pub const SPAN_BATCH_BYTES_MIN: u32 = 6 << 10;
 /// Extents shorter than this are gathered by copy, and the copy is counted.
 pub const ZERO_COPY_BYTES_MIN: usize = 4096;
 
@@ -123,7 +135,7 @@ const _: () = assert!(DISK_USED_PERCENT_MAX < DISK_FULL_PERCENT && DISK_FULL_PER
 const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
 const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
 const _: () = assert!(
-    UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MAX,
+    UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MIN,
     "clients are slowed down before memory is used up"
 );
-const _: () = assert!(BLOCK_MEMORY_BYTES_MAX >= WINDOW_BYTES + 8 * CHUNK_BYTES as u64);
+const _: () = assert!(BLOCK_MEMORY_BYTES_MIN <= BLOCK_MEMORY_BYTES_MAX);

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::data_dir::{DataDir, DirError, FormatOptions};
-use engine::limits::{DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT};
+use engine::limits::{
+    BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
+};
 use engine::log::writer::WriterOptions;
 use engine::shard::retention::Retention;
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -58,6 +60,9 @@ pub struct NodeOptions {
     pub writer: WriterOptions,
     /// How long records are kept.
     pub retention: Retention,
+    /// Memory of each shard for records, in bytes: recent ones, those on their way to the device,
+    /// and those read for consumers.
+    pub block_memory_bytes: u64,
     /// Above so many percent used of the file system the oldest records go; `None`: never for that.
     pub disk_used_percent_max: Option<u8>,
 }
@@ -75,6 +80,7 @@ impl NodeOptions {
             reactor: ReactorConfig::default(),
             writer: WriterOptions::default(),
             retention: Retention { age_ms: Some(RETENTION_AGE_MS), bytes: None },
+            block_memory_bytes: BLOCK_MEMORY_BYTES_MAX,
             disk_used_percent_max: Some(DISK_USED_PERCENT_MAX),
         }
     }
@@ -100,6 +106,18 @@ pub enum NodeError {
     /// The directory was removed, renamed or replaced while the node ran.
     #[error("the data directory was removed, renamed or replaced while the node ran")]
     Lost,
+    /// A shard was closed for writing while the node ran.
+    #[error(
+        "stopped, but a shard was closed for writing after a failed or stalled device write: what was \
+         acknowledged as durable is on stable media, what was acknowledged at weaker levels may not be"
+    )]
+    Poisoned,
+    /// The stop deadline passed.
+    #[error(
+        "stopped at the stop deadline, before everything was on stable media: what was acknowledged \
+         as durable is, what was acknowledged at weaker levels may not be"
+    )]
+    Unfinished,
     /// The reactors cannot have what was asked for.
     #[error("{0}")]
     Reactors(String),
@@ -133,6 +151,15 @@ impl Node {
                 options.data.display()
             )));
         }
+        if options.format.shards > dir.shards {
+            let (asked, shards) = (options.format.shards, dir.shards);
+            return Err(NodeError::Reactors(format!(
+                "{asked} shards, but {} was made with {shards}: add {} with `uringmq shards add`, or \
+                 leave `shards` at auto",
+                options.data.display(),
+                asked - shards,
+            )));
+        }
         let bind_error = |source| NodeError::Bind { address: options.listen, source };
         let listener = bind_within(options.listen, BIND_PATIENCE).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -147,6 +174,7 @@ impl Node {
             reactors: options.reactors,
             writer: options.writer,
             retention: options.retention,
+            block_memory_bytes: options.block_memory_bytes,
             disk_used_percent_max: options.disk_used_percent_max,
             alarm: Alarm::default(),
         };
@@ -177,16 +205,24 @@ impl Node {
         self.reactor.waker()
     }
 
-    /// Waits for the node's end.
+    /// Waits for the node's end. `Ok`: everything that was acknowledged is on stable media.
     ///
     /// # Errors
-    /// Why it ended, if it was not asked to.
+    /// Why it ended, if it was not asked to, or what is not as it should be.
     pub fn join(self) -> Result<(), NodeError> {
         let Self { reactor, alarm, watch, .. } = self;
         let ended = reactor.join();
         watch.end();
         ended?;
-        if alarm.is_lost() { Err(NodeError::Lost) } else { Ok(()) }
+        if alarm.is_lost() {
+            Err(NodeError::Lost)
+        } else if alarm.is_poisoned() {
+            Err(NodeError::Poisoned)
+        } else if alarm.is_unfinished() {
+            Err(NodeError::Unfinished)
+        } else {
+            Ok(())
+        }
     }
 }
 

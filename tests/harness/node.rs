@@ -114,11 +114,29 @@ impl Node {
 
     /// Its resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub(crate) fn highest_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("the node is running");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        let line = status.lines().find(|line| line.starts_with(what)).expect("a line");
         let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kib << 10
+    }
+
+    /// The files in a directory that it has open.
+    pub(crate) fn open_files(&self, dir: &Path) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let all = all.expect("the node is running");
+        // A descriptor may be gone before it is looked at.
+        let targets = all.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|target| target.parent() == Some(dir)).count()
     }
 
     /// What it has said so far.

@@ -15,6 +15,7 @@ use net::wire::{
 pub(crate) struct Refused {
     pub(crate) code: ErrorCode,
     pub(crate) range: (u64, u64),
+    pub(crate) retry_after_ms: u32,
     pub(crate) correlation: u32,
 }
 
@@ -85,6 +86,7 @@ impl Raw {
             Ok((header, Reply::Error { error, .. })) => Refused {
                 code: error.code,
                 range: (error.range_start, error.range_end),
+                retry_after_ms: error.retry_after_ms,
                 correlation: header.correlation,
             },
             other => panic!("not an error: {other:?}"),

@@ -1,7 +1,7 @@
 //! The admin server of a node: `/metrics` for Prometheus, `/healthz`, `/readyz`, over plain HTTP.
 //!
 //! Reading order: `http` (a thread of its own, connections, paths) -> `state` (asks the node) ->
-//! `ready` (may clients be sent here?) and `metrics` (names, labels, text).
+//! `ready` (may clients be sent here?), `topics` (what topics hold) and `metrics` (names, labels, text).
 //! Invariants: no reactor is ever waited for without a deadline, and none waits for this server: it
 //! asks as any client does, over the node's own port, once in a while at most; what one connection
 //! can cost is bounded. Absent: TLS, authentication (it listens on loopback unless told otherwise),
@@ -12,6 +12,7 @@ mod metrics;
 mod process;
 mod ready;
 mod state;
+mod topics;
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -46,8 +47,8 @@ pub(crate) enum AdminError {
 
 impl Admin {
     /// Starts the server, of a node that does not listen yet; `None` if none is wanted, or if its
-    /// default port is in use and nobody asked for it.
-    pub(crate) fn start(place: Where) -> Result<Option<Self>, AdminError> {
+    /// default port is in use and nobody asked for it. So many topics have metrics of their own.
+    pub(crate) fn start(place: Where, topics_max: usize) -> Result<Option<Self>, AdminError> {
         let Some(address) = place.address() else { return Ok(None) };
         let listener = match TcpListener::bind(address) {
             Ok(listener) => listener,
@@ -58,7 +59,7 @@ impl Admin {
         };
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(topics_max));
         http::spawn(listener, Arc::clone(&state))?;
         Ok(Some(Self { address, state }))
     }

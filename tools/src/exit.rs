@@ -28,8 +28,8 @@ pub(crate) fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
     let mut text = format!("uringmq: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        // Transparent wrappers repeat themselves.
-        if cause.to_string() != error.to_string() {
+        // Many errors say their cause themselves.
+        if !text.contains(&cause.to_string()) {
             text.push_str(&format!("\n  because: {cause}"));
         }
         source = cause.source();

@@ -72,6 +72,17 @@ impl Interval {
             self.counters.iter().filter(|counter| counter.name == name).map(|c| c.grown).sum();
         per_second(grown, self.length)
     }
+
+    /// For how much of the interval, in percent, a counter of nanoseconds ran: by shard or reactor, in
+    /// their order.
+    pub(crate) fn shares(&self, name: &str) -> Vec<(u16, f64)> {
+        let length = self.length.as_nanos().max(1) as f64;
+        let of = self.counters.iter().filter(|counter| counter.name == name);
+        let mut shares: Vec<_> =
+            of.map(|change| (change.shard, 100.0 * change.grown as f64 / length)).collect();
+        shares.sort_by_key(|(shard, _)| *shard);
+        shares
+    }
 }
 
 /// So many in so much time.
@@ -103,6 +114,7 @@ mod tests {
         let interval =
             Interval::between(&stats(10, &[5, 900]), &stats(30, &[5, 900, 7, 7]), second);
         assert_eq!((interval.value("n"), interval.rate("n")), (30, 10.0));
+        assert_eq!(interval.shares("n"), [(0, 100.0 * 20.0 / 2e9)]);
         let histogram = &interval.histograms[0].histogram;
         assert_eq!((histogram.len(), histogram.max()), (2, 7));
     }

@@ -53,6 +53,8 @@ pub(crate) fn node_options(options: &Options) -> NodeOptions {
         age_ms: options.retention.0.map(config::value::Time::as_millis),
         bytes: options.retention_size.0.map(|size| size.bytes),
     };
+    node.block_memory_bytes = options.shard_memory.bytes;
+    node.reactor.limits.partial_bytes_max = 2 * options.shard_memory.bytes;
     node.disk_used_percent_max = options.retention_disk.0.map(|share| share.0);
     node.writer.flush_deadline_ms = millis(options.flush_deadline);
     node

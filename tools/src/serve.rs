@@ -47,7 +47,8 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
             return code;
         }
     };
-    let admin = match Admin::start(options.admin) {
+    let topics_max = usize::try_from(options.metrics_topics).unwrap_or(usize::MAX);
+    let admin = match Admin::start(options.admin, topics_max) {
         Ok(admin) => admin,
         Err(error) => return exit::fail(exit::CANNOT_START, &error),
     };

@@ -236,22 +236,31 @@ impl<'a> Generator<'a> {
                 return Ok(());
             }
             self.send_due(now)?;
-            let next = self.due.as_ref().map_or(end, |due| due.next().min(end));
+            // What is due of those who cannot send goes with the answer that lets them.
+            let due = self.due.as_ref().filter(|_| self.producers.iter().any(Producer::can_send));
+            let next = due.map_or(end, |due| due.next().min(end));
             self.turn(self.wake_paused(next))?;
         }
     }
 
-    /// Sends what has become due: every intended time belongs to the next producer in turn.
+    /// Sends what has become due: every intended time belongs to the next producer in turn, and a
+    /// producer sends all that is due with one call. Whoever is behind gets one call each, however
+    /// much is due; one whose socket is full waits for room.
     fn send_due(&mut self, now: Instant) -> Result<(), LoadError> {
         let Some(mut due) = self.due.take() else { return Ok(()) };
         let sending = self.sending();
         let count = self.producers.len() as u64;
+        let from = due.taken();
         loop {
             let number = (due.taken() % count) as usize;
             if due.next() >= self.end || due.take_due(now).is_none() {
                 break;
             }
-            self.send(number, sending)?;
+            let is_clogged =
+                self.producers.get(number).is_some_and(|producer| producer.link.waits_for_room);
+            if due.taken() - from <= count && !is_clogged {
+                self.send(number, sending)?;
+            }
         }
         self.due = Some(due);
         Ok(())

@@ -7,13 +7,14 @@
 //! Reading order: [`settings`] (what to do), `generator` (the loop), `producer` and
 //! `consumer` (what happens on a connection), [`tally`] (what is counted), [`verify`] (what a
 //! verifying consumer checks). Below them: [`intervals`] (the recorded time in pieces), [`messages`] and `batches` (what is sent), `slots` (requests in flight, and whose fault
-//! it is if they are late), `link` (a socket), `poller` (how to wait), [`control`] (topics and statistics, off the hot path).
+//! it is if they are late), [`catch_up`] (a reader that is behind), `link` (a socket), `poller` (how to wait), [`control`] (topics and statistics, off the hot path).
 //!
 //! Invariants: an open loop's latency counts from the intended send time, and a request that was
 //! due but never answered counts with the time it has waited so far; a producer has at most
 //! `in_flight` requests outstanding.
 
 mod batches;
+pub mod catch_up;
 mod consumer;
 pub mod control;
 mod error;

@@ -17,6 +17,8 @@ const EVENTS_MAX: usize = 512;
 /// So few sockets are asked directly when spinning: one call instead of two.
 const SWEEP_MAX: usize = 4;
 const TIMER: u64 = u64::MAX;
+/// Arming the timer and being woken by it takes longer than this: look again instead.
+const ARMED_MIN: Duration = Duration::from_micros(20);
 /// A sleeper looks up this often whether it should stop.
 const LOOK_UP_MS: u8 = 100;
 
@@ -85,7 +87,7 @@ impl Poller {
             }
             Wait::Sleeping => {
                 let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
+                if left < ARMED_MIN {
                     EpollTimeout::ZERO
                 } else {
                     self.arm(until, left)?;

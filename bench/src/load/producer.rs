@@ -67,6 +67,11 @@ impl Producer {
         self.slots.outstanding()
     }
 
+    /// Whether there is a slot for a request, and room in the socket.
+    pub(super) fn can_send(&self) -> bool {
+        self.slots.next().is_some() && !self.link.waits_for_room
+    }
+
     /// Sends everything that is due and has a slot, with one call. False: some of it waits for
     /// room in the socket.
     pub(super) fn send(

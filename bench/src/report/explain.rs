@@ -4,7 +4,8 @@
 //! left out. Only what was measured is said: nothing here judges.
 
 use super::grid::{number, rate};
-use super::model::{Ack, Report, Run, Stage, Yardstick};
+use super::model::{Report, Run, Yardstick};
+use super::{Ack, Stage};
 
 /// The sentences.
 #[must_use]

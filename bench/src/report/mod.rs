@@ -1,6 +1,7 @@
 //! What a benchmark found: the data, and the tables, figures and files made from it.
 //!
-//! Reading order: [`model`] (the data and its units) and [`timeline`] (the same over time), [`table`]
+//! Reading order: [`model`] (the data and its units; `words` and `seen` belong to it) and [`timeline`]
+//! (the same over time), [`table`]
 //! (for the terminal and for Markdown, through [`grid`] and, in words, `explain`), [`plot`] (latency
 //! by percentile), [`html`] (all of it on one page), [`json`] (for machines, and to read back),
 //! [`hdr`] (for HdrHistogram's own tools), [`diff`] (two reports compared).
@@ -17,12 +18,13 @@ pub mod html;
 pub mod json;
 pub mod model;
 pub mod plot;
+mod seen;
 pub mod table;
 pub mod timeline;
+mod words;
 
 pub use json::ReportError;
-pub use model::{
-    Ack, CanarySummary, Environment, Latency, Ratio, Report, Run, Slow, Stage, StageTime, Verified,
-    Waiting, Yardstick,
-};
+pub use model::{Environment, Latency, Ratio, Report, Run, StageTime, Verified, Yardstick};
+pub use seen::{CanarySummary, Slow};
 pub use timeline::{Piece, Round, Schedule};
+pub use words::{Ack, Stage, Waiting};

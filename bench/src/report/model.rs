@@ -2,15 +2,17 @@
 //!
 //! Units stand last in names; a figure that was not measured is `None`, never zero.
 
-use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::timeline::{Round, Schedule};
+use super::{Ack, CanarySummary, Stage, Waiting};
 use crate::yardstick::Measured;
+
+#[cfg(test)]
+#[path = "sample.rs"]
+pub(crate) mod sample;
 
 /// The version of the JSON. Raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -141,100 +143,6 @@ impl Yardstick {
     }
 }
 
-/// When the broker acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ack {
-    /// Never: one-way.
-    None,
-    /// When appended in memory.
-    Memory,
-    /// When its device write completed.
-    Written,
-    /// When it was on stable media.
-    Durable,
-}
-
-impl fmt::Display for Ack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::None => "none",
-            Self::Memory => "memory",
-            Self::Written => "written",
-            Self::Durable => "durable",
-        })
-    }
-}
-
-/// How the broker waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Waiting {
-    /// Asleep in the kernel.
-    Sleep,
-    /// Polling only while a durable write is in flight.
-    Hybrid,
-    /// Polling always.
-    Poll,
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Sleep => "sleep",
-            Self::Hybrid => "hybrid",
-            Self::Poll => "poll",
-        })
-    }
-}
-
-/// A station on a message's way. Their order is the order of the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// From the bytes' arrival to a checked batch.
-    Parse,
-    /// Into the open group.
-    Append,
-    /// Waiting until the group's write starts.
-    FlushWait,
-    /// The device's write.
-    Device,
-    /// Waiting for other nodes.
-    Replicate,
-    /// Until the reply was handed to the socket.
-    Send,
-    /// What is left of the client's latency: network, the client's wake-up, waiting to be sent.
-    Rest,
-}
-
-impl Stage {
-    /// All stages in order.
-    pub const ALL: [Self; 7] = [
-        Self::Parse,
-        Self::Append,
-        Self::FlushWait,
-        Self::Device,
-        Self::Replicate,
-        Self::Send,
-        Self::Rest,
-    ];
-
-    /// Its name in a table.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Parse => "parse",
-            Self::Append => "append",
-            Self::FlushWait => "flush wait",
-            Self::Device => "device",
-            Self::Replicate => "replicate",
-            Self::Send => "send",
-            Self::Rest => "net+client",
-        }
-    }
-}
-
 /// How long one stage took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageTime {
@@ -333,207 +241,6 @@ pub struct Run {
     pub notes: Vec<String>,
 }
 
-/// A time in which the machine was slow.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Slow {
-    /// Start, from the canary's.
-    pub from_s: f64,
-    /// End, from the canary's start.
-    pub to_s: f64,
-    /// The slowest sample in it.
-    pub worst_ms: f64,
-}
-
-/// What the canary saw: an echo and a durable write, 200 times a second.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CanarySummary {
-    /// Its start, in seconds since 1970.
-    #[serde(default)]
-    pub began_unix_s: f64,
-    /// From the intended start of both to the end.
-    pub latency: Latency,
-    /// When the machine was slow.
-    pub slow: Vec<Slow>,
-}
-
-impl CanarySummary {
-    /// From a series of samples.
-    #[must_use]
-    pub fn of(series: &crate::yardstick::canary::Series) -> Self {
-        let slow = series.slow_windows().into_iter().map(|window| Slow {
-            from_s: window.from.as_secs_f64(),
-            to_s: window.to.as_secs_f64(),
-            worst_ms: window.worst.as_secs_f64() * 1e3,
-        });
-        let began = SystemTime::now().checked_sub(series.started.elapsed());
-        let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
-        Self {
-            began_unix_s: began.unwrap_or_default().as_secs_f64(),
-            latency: Latency::of(&series.latency()),
-            slow: slow.collect(),
-        }
-    }
-
-    /// Was the machine slow at some time between these, in seconds since 1970?
-    #[must_use]
-    pub fn was_slow(&self, from_unix_s: f64, to_unix_s: f64) -> bool {
-        let (from, to) = (from_unix_s - self.began_unix_s, to_unix_s - self.began_unix_s);
-        self.slow.iter().any(|slow| slow.from_s < to && from < slow.to_s)
-    }
-
-    /// Marks the pieces of a run in which the machine was slow, and says how many there were.
-    pub fn mark(&self, run: &mut Run) {
-        let (mut slow, mut all) = (0, 0);
-        for round in &mut run.rounds {
-            for piece in &mut round.pieces {
-                let from = round.began_unix_s + piece.from_s;
-                piece.machine_was_slow = self.was_slow(from, from + piece.length_s);
-                slow += u32::from(piece.machine_was_slow);
-                all += 1;
-            }
-        }
-        if slow > 0 {
-            run.notes.push(format!(
-                "the machine itself was slow (canary) in {slow} of {all} pieces of the recorded time"
-            ));
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod sample {
-    use super::*;
-    use crate::report::timeline::Piece;
-    use crate::yardstick::probe::histogram;
-
-    /// A thousand samples between `us` and about ten times that, the same in every run.
-    pub(crate) fn latency(us: u64) -> Latency {
-        let mut values = histogram();
-        for n in 1..=1_000_u64 {
-            let tail = if n > 990 { us * (n - 990) } else { 0 };
-            values.saturating_record((us + us * n / 1_000 + tail) * 1_000);
-        }
-        Latency::of(&values)
-    }
-
-    pub(crate) fn run(ack: Ack, producers: u32, us: u64) -> Run {
-        let messages_per_s = f64::from(producers) * 1e6 / us as f64;
-        let stage = |stage, p50_us: f64| StageTime { stage, p50_us, p99_us: p50_us * 3.0 };
-        Run {
-            name: format!("{ack}, {producers} producers"),
-            ack,
-            waiting: Waiting::Sleep,
-            producers,
-            message_bytes: 1024,
-            batch_messages: 1,
-            target_per_s: None,
-            messages_per_s,
-            bytes_per_s: messages_per_s * 1024.0,
-            latency: latency(us),
-            stages: vec![
-                stage(Stage::Parse, 0.61),
-                stage(Stage::Append, 0.92),
-                stage(Stage::FlushWait, 4.1),
-                stage(Stage::Device, us as f64 * 0.6),
-                stage(Stage::Send, 7.25),
-                stage(Stage::Rest, us as f64 * 0.3),
-            ],
-            ratio: Some(Ratio {
-                yardstick: "ED".into(),
-                figure: "p50".into(),
-                value: 0.812,
-                low: 0.79,
-                high: 0.83,
-            }),
-            broker_cpu_s: Some(1.25),
-            messages_per_broker_cpu_s: Some(messages_per_s / 0.25),
-            kernel_cpu_s: Some(0.5),
-            generator_cpu_s: Some(0.75),
-            verified: Some(Verified {
-                acknowledged: 50_000,
-                consumed: 50_000,
-                ..Default::default()
-            }),
-            schedule: None,
-            rounds: vec![round(1_767_225_600.0, us), round(1_767_225_610.0, us + us / 10)],
-            notes: Vec::new(),
-        }
-    }
-
-    /// Ten pieces of a tenth of a second.
-    pub(crate) fn round(began_unix_s: f64, us: u64) -> Round {
-        let piece = |n: u64| {
-            let latency = latency(us + n * us / 50);
-            Piece {
-                from_s: n as f64 / 10.0,
-                length_s: 0.1,
-                messages_per_s: 1e6 / (us + n) as f64,
-                samples: latency.samples,
-                p50_us: latency.p50_us,
-                p99_us: latency.p99_us,
-                max_us: latency.max_us,
-                histogram_ns: latency.histogram_ns,
-                machine_was_slow: false,
-            }
-        };
-        let pieces = (0..10).map(piece).collect();
-        Round { began_unix_s, messages_per_s: 1e6 / us as f64, pieces }
-    }
-
-    pub(crate) fn report() -> Report {
-        Report {
-            version: REPORT_VERSION,
-            command: "uringmq bench --verify".into(),
-            started_unix_s: 1_767_225_600,
-            environment: Environment {
-                kernel: "6.18.0".into(),
-                cpu: "AMD EPYC".into(),
-                cpus: 2,
-                memory_bytes: 24 << 30,
-                governor: None,
-                data_dir: "/data".into(),
-                file_system: "ext4".into(),
-                mount_options: "rw,relatime,discard".into(),
-                device: "/dev/vda".into(),
-                write_cache: Some("write back".into()),
-                fua: Some(false),
-                scheduler: Some("mq-deadline".into()),
-                rotational: Some(false),
-            },
-            yardsticks: vec![
-                Yardstick {
-                    name: "D(4K,1)".into(),
-                    wait: "sleeping".into(),
-                    pace_per_s: None,
-                    ops_per_s: 8_400.0,
-                    bytes_per_s: 8_400.0 * 4096.0,
-                    latency: latency(80),
-                },
-                Yardstick {
-                    name: "ED".into(),
-                    wait: "sleeping".into(),
-                    pace_per_s: Some(500.0),
-                    ops_per_s: 500.0,
-                    bytes_per_s: 500.0 * 1024.0,
-                    latency: latency(270),
-                },
-            ],
-            runs: vec![
-                run(Ack::Memory, 1, 50),
-                run(Ack::Memory, 256, 900),
-                run(Ack::Durable, 1, 210),
-                run(Ack::Durable, 256, 1_500),
-            ],
-            canary: Some(CanarySummary {
-                began_unix_s: 1_767_225_590.0,
-                latency: latency(300),
-                slow: vec![Slow { from_s: 12.1, to_s: 12.2, worst_ms: 14.0 }],
-            }),
-            notes: vec!["a note on the whole".into()],
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -546,22 +253,6 @@ mod tests {
         assert_eq!(Latency::of(&values).p9999_us, None);
         values.saturating_record(1_000);
         assert_eq!(Latency::of(&values).p9999_us, Some(1.0));
-    }
-
-    #[test]
-    fn a_canary_marks_the_pieces_in_which_the_machine_was_slow() {
-        // Its slow time is 12.1 s to 12.2 s: the second round begins 20 s after the canary.
-        let report = sample::report();
-        let mut run = report.runs[0].clone();
-        let canary = report.canary.unwrap();
-        run.rounds[1].began_unix_s = 1_767_225_602.0;
-        canary.mark(&mut run);
-        let slow = |round: usize| {
-            let pieces = run.rounds[round].pieces.iter().enumerate();
-            pieces.filter(|(_, piece)| piece.machine_was_slow).map(|(n, _)| n).collect::<Vec<_>>()
-        };
-        assert_eq!((slow(0), slow(1)), (vec![], vec![1]));
-        assert!(run.notes[0].contains("in 1 of 20 pieces"), "{:?}", run.notes);
     }
 
     #[test]

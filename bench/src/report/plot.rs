@@ -15,9 +15,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::Ack;
 use super::axis::Axis;
 use super::json::ReportError;
-use super::model::{Ack, Report, Run};
+use super::model::{Report, Run};
 
 const WIDTH: u32 = 1120;
 const HEIGHT: u32 = 620;

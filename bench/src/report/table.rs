@@ -3,9 +3,10 @@
 //! Four tables, each with a title above and one line under it that says how to read it: rates and
 //! latencies, where the time goes, cost and checks, yardsticks. Those without data are left out.
 
+use super::Stage;
 use super::explain::sentences;
 use super::grid::{Align, EMPTY, Grid, bytes, count, number, number_or_empty, rate};
-use super::model::{Environment, Latency, Report, Run, Stage, Verified, Yardstick};
+use super::model::{Environment, Latency, Report, Run, Verified, Yardstick};
 use Align::{Left, Right};
 
 /// No line of the text is longer.

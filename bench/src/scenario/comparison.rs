@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use net::wire::ErrorCode;
+
 use super::progress::Progress;
 use super::site::{Broker, Scratch};
 use super::summary::{self, Cell};
 use super::yardsticks::Yardsticks;
 use super::{BenchError, Options};
-use crate::load::{self, Load, Messages, Outcome};
+use crate::load::{self, Load, LoadError, Messages, Outcome};
 use crate::report::model::REPORT_VERSION;
 use crate::report::{Ack, CanarySummary, Ratio, Report, Run};
 use crate::yardstick::canary::Canary;
@@ -22,6 +24,8 @@ use crate::yardstick::{Measured, machine};
 const D_BYTES: usize = 4096;
 /// Yardsticks are paced only up to this: faster than this no disk sleeps between writes.
 const PACE_PER_S_MAX: f64 = 5_000.0;
+/// Nodes started again in a run whose device stalled for longer than the flush deadline.
+const RESTARTS_MAX: usize = 2;
 
 /// The rounds of everything measured so far.
 struct Rounds {
@@ -68,13 +72,16 @@ pub fn compare(
         stop,
         rounds: Rounds { d: Vec::new(), e: Vec::new(), ed: Vec::new(), cells: Vec::new() },
         topics: 0,
+        place,
+        restarts: Vec::new(),
     };
     comparison.rounds.cells.resize_with(comparison.cells.len(), Vec::new);
     for round in 0..options.rounds {
         comparison.round(round)?;
     }
+    let said = comparison.broker.warnings();
     let mut report = comparison.report(environment);
-    report.notes.extend(busy);
+    report.notes.extend(busy.into_iter().chain(said));
     if let Some(canary) = canary {
         let saw = CanarySummary::of(&canary.stop()?);
         report.runs.iter_mut().for_each(|run| saw.mark(run));
@@ -114,6 +121,10 @@ struct Comparison<'a> {
     stop: &'a AtomicBool,
     rounds: Rounds,
     topics: u32,
+    /// Where nodes have their data.
+    place: &'a Path,
+    /// Why a further node had to be started.
+    restarts: Vec<String>,
 }
 
 impl Comparison<'_> {
@@ -161,10 +172,27 @@ impl Comparison<'_> {
     }
 
     fn measure_cell(&mut self, cell: usize) -> Result<Outcome, BenchError> {
-        let cell = &self.cells[cell];
-        let load = self.options.load(cell.ack, cell.producers, &self.messages);
-        self.topics += 1;
-        run_on(&self.broker, &topic_name(self.topics), load, self.stop, &cell.name)
+        loop {
+            let Cell { ack, producers, ref name, .. } = self.cells[cell];
+            let load = self.options.load(ack, producers, &self.messages);
+            self.topics += 1;
+            match run_on(&self.broker, &topic_name(self.topics), load, self.stop, name) {
+                Err(error) if gave_up(&error) && self.may_restart() => {
+                    self.restarts.push(format!(
+                        "{name}: measured again on a fresh node, for the first one gave up: {error}"
+                    ));
+                    self.broker = Broker::start(self.options, self.options.waiting, self.place)?;
+                    self.broker.settle()?;
+                }
+                Err(error) => return Err(self.broker.explained(error)),
+                done => return done,
+            }
+        }
+    }
+
+    /// A disk that stalls again and again is a result, too.
+    fn may_restart(&self) -> bool {
+        self.broker.pid().is_some() && self.restarts.len() < RESTARTS_MAX
     }
 
     fn report(self, environment: crate::report::Environment) -> Report {
@@ -176,6 +204,7 @@ impl Comparison<'_> {
                 .filter_map(|(name, rounds)| summary::yardstick(name, wait, pace, rounds))
                 .collect();
         let mut notes = vec![place_note(self.options)];
+        notes.extend_from_slice(&self.restarts);
         if environment.file_system == "tmpfs" {
             notes.push("the data is in memory (tmpfs): nothing here says what a disk does".into());
         }
@@ -250,6 +279,14 @@ pub(super) fn run_on(
         control.delete_topic(topic).map_err(BenchError::load(name))?;
     }
     outcome
+}
+
+/// Whether the node stopped writing because its device did not answer in time.
+fn gave_up(error: &BenchError) -> bool {
+    let BenchError::Load { source: LoadError::Refused { code, .. }, .. } = error else {
+        return false;
+    };
+    matches!(code, ErrorCode::FlushDiskTimeout | ErrorCode::ShardPoisoned)
 }
 
 /// A name nobody else uses, even on a node that others use as well.

@@ -34,6 +34,14 @@ pub enum BenchError {
         /// What the system answered.
         source: io::Error,
     },
+    /// Something failed, and the node had something to say.
+    #[error("{source}\n  {said}")]
+    Node {
+        /// What failed.
+        source: Box<BenchError>,
+        /// The node's lines.
+        said: String,
+    },
     /// The options contradict each other; change them.
     #[error("{0}")]
     Options(String),

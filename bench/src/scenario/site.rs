@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::{BenchError, Options};
 use crate::load::control::{Control, Counters};
 use crate::report::Waiting;
-use crate::yardstick::Child;
+use crate::yardstick::{Child, Said};
 
 /// A new log writes its first segment in the background, at the device's pace.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,16 +137,32 @@ impl Broker {
     ) -> Result<Self, BenchError> {
         let data = Scratch::new(parent, options.keep)?;
         take_device_file(parent, data.path())?;
+        let broker = Self::on(options, waiting, data.path(), further)?;
+        Ok(Self { data: Some(data), ..broker })
+    }
+
+    /// Starts a node on a directory that is there and stays.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn on(
+        options: &Options,
+        waiting: Waiting,
+        data: &Path,
+        further: &[&str],
+    ) -> Result<Self, BenchError> {
         let mut args = vec!["serve".to_owned(), "--data".to_owned()];
-        args.push(data.path().to_string_lossy().into_owned());
+        args.push(data.to_string_lossy().into_owned());
         args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
         args.extend(["--wait".to_owned(), waiting.to_string()]);
+        // For `Said`: what it warns of belongs in the notes.
+        args.extend(["--log", "warn", "--log-format", "json"].map(str::to_owned));
         if let Some(cpu) = options.broker_cpu() {
             args.extend(["--cpu".to_owned(), cpu.to_string()]);
         }
         args.extend(further.iter().map(|arg| (*arg).to_owned()));
         let child = Child::spawn(&options.exe, &args)?;
-        Ok(Self { addr: child.addr(), child: Some(child), data: Some(data) })
+        Ok(Self { addr: child.addr(), child: Some(child), data: None })
     }
 
     /// A node that runs already.
@@ -165,6 +181,28 @@ impl Broker {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::pid)
+    }
+
+    /// What it has warned of so far, for the notes of a report.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.said().map(|said| warnings(&said)).unwrap_or_default()
+    }
+
+    /// What it says, also after its end.
+    #[must_use]
+    pub fn said(&self) -> Option<Said> {
+        self.child.as_ref().map(|child| child.said().clone())
+    }
+
+    /// The error, with what the node said when that tells more.
+    #[must_use]
+    pub fn explained(&self, error: BenchError) -> BenchError {
+        let said = self.warnings();
+        if said.is_empty() {
+            return error;
+        }
+        BenchError::Node { source: Box::new(error), said: said.join("\n  ") }
     }
 
     /// Its data, if it is a child.
@@ -210,6 +248,12 @@ impl Broker {
     }
 }
 
+/// What a node has warned of so far, as notes.
+#[must_use]
+pub fn warnings(said: &Said) -> Vec<String> {
+    said.lines().into_iter().map(|line| format!("the node says: {line}")).collect()
+}
+
 /// A child that does not run for a while (SIGSTOP): it neither computes nor spins.
 #[derive(Debug)]
 pub struct Stopped(Option<Pid>);
@@ -230,6 +274,28 @@ impl Drop for Stopped {
             let _ = kill(pid, Signal::SIGCONT);
         }
     }
+}
+
+/// All files below a data directory whose names begin so, in the order of their names.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn log_files(dir: Option<&Path>, prefix: &str) -> Result<Vec<PathBuf>, BenchError> {
+    let mut found = Vec::new();
+    let mut dirs: Vec<PathBuf> = dir.map(Path::to_path_buf).into_iter().collect();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).map_err(BenchError::dir("reading", &dir))?.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if name.starts_with(prefix) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -265,6 +331,19 @@ mod tests {
         take_device_file(dir.path(), data.path()).unwrap();
         let taken = fs::read_to_string(data.path().join(device::FILE_NAME)).unwrap();
         assert_eq!(taken, "version = 1");
+    }
+
+    #[test]
+    fn files_are_found_wherever_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("shard-0")).unwrap();
+        for name in ["shard-0/segment-2.log", "shard-0/segment-1.log", "shard-0/index-1.idx"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let found = log_files(Some(dir.path()), "segment-").unwrap();
+        let there = ["segment-1.log", "segment-2.log"].map(|n| dir.path().join("shard-0").join(n));
+        assert_eq!(found, there);
+        assert!(log_files(None, "segment-").unwrap().is_empty());
     }
 
     #[test]

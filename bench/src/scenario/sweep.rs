@@ -155,6 +155,7 @@ pub fn sweep(
     if stop.load(Ordering::Relaxed) {
         notes.push("interrupted: what was not measured is missing".to_owned());
     }
+    notes.extend(runner.broker.warnings());
     let (knee_per_s, knee_is_lower_bound) = knee(&points);
     Ok(Sweep {
         command: options.command.clone(),

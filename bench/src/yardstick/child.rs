@@ -23,6 +23,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
 use super::YardstickError;
+use super::said::Said;
 use super::server::LISTENING;
 
 /// How a node's ready line says it.
@@ -36,6 +37,7 @@ const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
 pub struct Child {
     process: Process,
     addr: SocketAddr,
+    said: Said,
     /// Open for as long as the child runs, so that printing does not kill it.
     _stdout: ChildStdout,
 }
@@ -57,13 +59,19 @@ impl Child {
                 command.env_remove(name);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
         let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let stderr =
+            process.stderr.take().ok_or_else(|| failed("it has no standard error".into()))?;
+        let (said, listener) = Said::listen(stderr);
         match wait_ready(&mut process) {
-            Ok((addr, stdout)) => Ok(Self { process, addr, _stdout: stdout }),
-            Err(reason) => {
+            Ok((addr, stdout)) => Ok(Self { process, addr, said, _stdout: stdout }),
+            Err(mut reason) => {
                 reap(&mut process);
+                // It has closed its end: this ends, with its last words.
+                let _ = listener.join();
+                said.lines().iter().for_each(|line| reason += &format!("\n  it said: {line}"));
                 Err(failed(reason))
             }
         }
@@ -73,6 +81,12 @@ impl Child {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// What it says on standard error.
+    #[must_use]
+    pub fn said(&self) -> &Said {
+        &self.said
     }
 
     /// Its process id, for [`super::process::Usage`].
@@ -176,6 +190,7 @@ mod tests {
     fn a_child_that_is_not_ready_is_an_error_that_says_why() {
         for (script, why) in [
             ("exit 3", "it ended"),
+            ("echo no disk >&2; exit 3", "it said: no disk"),
             ("echo listening nowhere; exec sleep 600", "is not an address"),
             ("exec yes", "something else"),
         ] {

@@ -94,7 +94,7 @@ pub fn cold_reads(
 }
 
 /// A socket whose other end throws away what comes, and says how much it was.
-fn drain() -> Result<(TcpStream, JoinHandle<io::Result<u64>>), YardstickError> {
+pub(super) fn drain() -> Result<(TcpStream, JoinHandle<io::Result<u64>>), YardstickError> {
     let failed = YardstickError::socket;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("binding"))?;
     let addr = listener.local_addr().map_err(failed("binding"))?;

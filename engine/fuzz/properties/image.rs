@@ -72,7 +72,7 @@ fn base() -> Base {
 }
 
 fn open(disk: &mut SimDisk, visit: impl FnMut(&Found<'_>)) -> Result<(Log, Walked), OpenError> {
-    Opened::new(disk, &options())?.begin(disk, visit)
+    Opened::new(disk, &options())?.read(disk, visit)?.begin(disk)
 }
 
 /// Position of the entry, its bytes, its batch's bytes.

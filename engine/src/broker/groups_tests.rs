@@ -4,8 +4,10 @@ use super::groups::{CommitAnswer, TopicOffset};
 use super::*;
 use crate::io::Disk;
 use crate::io::sim::{Clock, Config, SimEnv};
+use crate::log::recover::OpenOptions;
 use crate::log::writer::WriterOptions;
 use crate::shard::offsets::OffsetError;
+
 use crate::shard::retention::Retention;
 
 fn broker() -> Broker<SimEnv> {

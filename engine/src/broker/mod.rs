@@ -1,8 +1,8 @@
 //! The broker: topics, and requests routed to the shards that own their queues.
 //!
 //! Reading order: [`catalog`] (what topics there are) -> [`change_format`] (how a change is
-//! stored) -> this file (requests in, answers out) -> `alter` (other settings for a topic),
-//! [`groups`] (consumer groups' offsets), `producers` (their ids).
+//! stored) -> `open` -> this file (requests in, answers out) -> `topics` (made and removed), `alter`
+//! (other settings for a topic), [`groups`] (consumer groups' offsets), `producers` (their ids).
 //!
 //! Shard 0's log is also the metadata log: one entry is one atomic change, and it is in force, and
 //! acknowledged, once it is durable.
@@ -15,28 +15,27 @@ pub mod groups;
 #[cfg(test)]
 mod groups_tests;
 mod lookup;
+mod open;
 mod producers;
 mod shards;
+mod topics;
 
 use std::collections::BTreeMap;
 
-use thiserror::Error;
-
-use crate::batch::{BatchRef, NewRecord, append_single};
 use crate::io::{Env, Errno, Nanos};
 use crate::level::AckLevel;
-use crate::limits::{BATCH_BYTES_MAX, QUEUES_PER_TOPIC_MAX, TOPIC_NAME_BYTES_MAX};
-use crate::log::entry_format::Kind;
+use crate::limits::BATCH_BYTES_MAX;
 use crate::log::position::LogPos;
-use crate::log::recover::{OpenError, OpenOptions};
 use crate::shard::produce::Produce;
-use crate::shard::retention::Retention;
 use crate::shard::turn::{TurnClock, TurnEnd};
 use crate::shard::{Effect, Fetch, FetchError, ProduceError, QueueRange, Seek, Shard, Token};
 use crate::stage::Timings;
-use catalog::{Catalog, QueueRef, Topic};
+use catalog::Catalog;
 use change_format::Change;
+pub(crate) use open::read_change;
 use shards::Shards;
+use topics::Pending;
+pub use topics::{NewTopic, TopicAnswer, TopicError, is_topic_name};
 
 /// The queue, in shard 0, that holds changes of topics and queues.
 pub const METADATA_QUEUE: u32 = 0;
@@ -46,75 +45,6 @@ pub const METADATA_SHARD: u16 = 0;
 
 /// Tokens of the broker's own requests.
 const OWN_TOKENS: u64 = 1 << 63;
-
-/// Why a topic was not created or deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum TopicError {
-    /// There is one of this name (or it is just being created).
-    #[error("the topic exists already")]
-    Exists,
-    /// There is none of this name.
-    #[error("no such topic")]
-    Unknown,
-    /// A topic's name is 1 to 249 of `[A-Za-z0-9._-]`, and not `.` or `..`.
-    #[error("a topic name is 1 to 249 characters of A-Z a-z 0-9 . _ -")]
-    InvalidName,
-    /// The number of queues is out of range.
-    #[error("a topic has 1 to {QUEUES_PER_TOPIC_MAX} queues")]
-    InvalidQueues,
-    /// The change could not be stored.
-    #[error(transparent)]
-    Store(#[from] ProduceError),
-}
-
-/// An answer of the broker itself.
-#[derive(Debug)]
-pub enum TopicAnswer {
-    /// A topic is there, durably.
-    Created {
-        /// The request.
-        token: Token,
-        /// The topic's id.
-        result: Result<u32, TopicError>,
-    },
-    /// A topic is gone, durably.
-    Deleted {
-        /// The request.
-        token: Token,
-        /// Nothing, or why not.
-        result: Result<(), TopicError>,
-    },
-    /// A topic has other settings, durably.
-    Altered {
-        /// The request.
-        token: Token,
-        /// Nothing, or why not.
-        result: Result<(), TopicError>,
-    },
-}
-
-/// A topic to create.
-#[derive(Clone, Copy, Debug)]
-pub struct NewTopic<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// How many queues it has.
-    pub queues: u16,
-    /// What a produce that says nothing waits for, and what consumers see.
-    pub ack: AckLevel,
-    /// Look inside every batch on append.
-    pub deep: bool,
-    /// Keep an index of its records' keys.
-    pub keyed: bool,
-    /// Its own limits, beside the node's.
-    pub retention: Retention,
-}
-
-#[derive(Debug)]
-struct Pending {
-    token: Token,
-    change: Change,
-}
 
 /// Answers of a turn.
 #[derive(Debug, Default)]
@@ -143,83 +73,6 @@ pub struct Broker<E: Env> {
 }
 
 impl<E: Env> Broker<E> {
-    /// Opens every shard of a directory, one environment each; topics come from shard 0's log.
-    ///
-    /// # Errors
-    /// [`OpenError`] of the first shard that cannot be opened.
-    pub fn open(
-        envs: impl IntoIterator<Item = E>,
-        options: &OpenOptions,
-    ) -> Result<Self, OpenError> {
-        let envs: Vec<E> = envs.into_iter().collect();
-        let total = envs.len() as u16;
-        let mut broker = Self::open_some((0..).zip(envs), total, options)?;
-        broker.adopt(None);
-        Ok(broker)
-    }
-
-    /// Opens some of the `total` shards of a directory, by their numbers. Nothing can be asked
-    /// before [`Broker::adopt`].
-    ///
-    /// # Errors
-    /// [`OpenError`] of the first shard that cannot be opened.
-    pub fn open_some(
-        envs: impl IntoIterator<Item = (u16, E)>,
-        total: u16,
-        options: &OpenOptions,
-    ) -> Result<Self, OpenError> {
-        let mut catalog = Catalog::default();
-        let mut damaged = None;
-        let mut shards = Vec::new();
-        for (number, env) in envs {
-            let options = OpenOptions { shard: number, ..*options };
-            let shard = Shard::open(env, &options, |found| {
-                let read = match found.header.kind {
-                    Kind::Metadata => read_change(found.batch).map(|change| catalog.apply(&change)),
-                    Kind::Checkpoint => catalog.restore(found.batch),
-                    Kind::Data | Kind::OffsetCommit => Some(()),
-                };
-                if read.is_none() {
-                    damaged = damaged.or(Some(found.pos));
-                }
-            })?;
-            shards.push((number, shard));
-        }
-        if let Some(at) = damaged {
-            return Err(OpenError::Damaged { at, what: "a change of topics cannot be read" });
-        }
-        Ok(Self {
-            shards: Shards::new(shards, total),
-            catalog,
-            changes: Vec::new(),
-            pending: BTreeMap::new(),
-            commits: groups::Commits::default(),
-            next_own: OWN_TOKENS,
-            next_producer: 0,
-            batch: Vec::new(),
-            stopping: false,
-        })
-    }
-
-    /// Makes the topics known to the shards: those that shard 0's log holds, or, where shard 0 is
-    /// somebody else's, what its owner found there.
-    pub fn adopt(&mut self, catalog: Option<Catalog>) {
-        if let Some(catalog) = catalog {
-            self.catalog = catalog;
-        }
-        if let Some(first) = self.shards.get_mut(METADATA_SHARD) {
-            first.add_queue(METADATA_QUEUE, AckLevel::Durable, false);
-            first.outlive(METADATA_QUEUE);
-        }
-        let topics: Vec<Topic> = self.catalog.topics().cloned().collect();
-        for topic in &topics {
-            self.add_queues(topic);
-        }
-        for shard in self.shards.own_mut() {
-            shard.retain_known_queues();
-        }
-    }
-
     /// Topics and their queues.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
@@ -338,110 +191,6 @@ impl<E: Env> Broker<E> {
         answers.effects.push(Effect::Sought { token, result: Err(error) });
     }
 
-    /// Creates a topic; answered when the change is durable.
-    pub fn create_topic(
-        &mut self,
-        new: &NewTopic<'_>,
-        token: Token,
-        gathered: Nanos,
-        answers: &mut Answers,
-    ) {
-        let created = self.check_new(new).map(|()| self.place(new));
-        match created {
-            Ok(topic) => self.store(Change::Create(topic), token, gathered, answers),
-            Err(error) => {
-                answers.topics.push(TopicAnswer::Created { token, result: Err(error) });
-            }
-        }
-    }
-
-    fn check_new(&self, new: &NewTopic<'_>) -> Result<(), TopicError> {
-        if !is_topic_name(new.name) {
-            return Err(TopicError::InvalidName);
-        }
-        if new.queues == 0 || new.queues > QUEUES_PER_TOPIC_MAX {
-            return Err(TopicError::InvalidQueues);
-        }
-        let pending = self.pending.values().any(
-            |pending| matches!(&pending.change, Change::Create(topic) if topic.name == new.name),
-        );
-        if pending || self.catalog.by_name(new.name).is_some() {
-            return Err(TopicError::Exists);
-        }
-        Ok(())
-    }
-
-    /// Gives a topic its ids, and each queue to a shard that has fewest, in turn among equals: so
-    /// shards that were added to the directory fill up first.
-    fn place(&mut self, new: &NewTopic<'_>) -> Topic {
-        let (id, first) = self.catalog.reserve(u32::from(new.queues));
-        let mut loads = self.catalog.loads(self.shards.total());
-        for pending in self.pending.values() {
-            if let Change::Create(topic) = &pending.change {
-                loads.add(&topic.queues);
-            }
-        }
-        let ids = (0..u32::from(new.queues)).map(|n| first + n);
-        let queues = ids.map(|id| QueueRef { id, shard: loads.place(id) }).collect();
-        let (name, retention) = (new.name.to_owned(), new.retention);
-        let (ack, deep, keyed) = (new.ack, new.deep, new.keyed);
-        Topic { id, name, ack, deep, keyed, retention, queues }
-    }
-
-    /// Deletes a topic; answered when the change is durable.
-    pub fn delete_topic(
-        &mut self,
-        name: &str,
-        token: Token,
-        gathered: Nanos,
-        answers: &mut Answers,
-    ) {
-        match self.staying(name) {
-            Some(id) => self.store(Change::Delete { id }, token, gathered, answers),
-            None => {
-                let result = Err(TopicError::Unknown);
-                answers.topics.push(TopicAnswer::Deleted { token, result });
-            }
-        }
-    }
-
-    /// The id of the topic with this name, unless it is just being deleted.
-    pub(super) fn staying(&self, name: &str) -> Option<u32> {
-        let id = self.catalog.by_name(name)?.id;
-        let mut changes = self.pending.values().map(|pending| &pending.change);
-        let going = changes.any(|change| *change == Change::Delete { id });
-        (!going).then_some(id)
-    }
-
-    fn own_token(&mut self) -> Token {
-        self.next_own += 1;
-        Token(self.next_own - 1)
-    }
-
-    /// Appends a change to the metadata log.
-    fn store(&mut self, change: Change, token: Token, gathered: Nanos, answers: &mut Answers) {
-        let value = change.encode();
-        self.batch.clear();
-        let record = NewRecord { value: Some(&value), ..NewRecord::default() };
-        let own = self.own_token();
-        self.pending.insert(own.0, Pending { token, change });
-        let built = append_single(&mut self.batch, &record, BATCH_BYTES_MAX);
-        let request = Produce {
-            token: own,
-            queue: METADATA_QUEUE,
-            ack: AckLevel::Durable,
-            batch: &self.batch,
-            gathered,
-        };
-        match (built, self.shards.get_mut(METADATA_SHARD)) {
-            (Ok(_), Some(shard)) => shard.produce_metadata(&request, &mut answers.effects),
-            (built, _) => {
-                let error = built.map_or_else(ProduceError::Batch, |_| ProduceError::UnknownQueue);
-                self.finish(own, Err(error), answers);
-            }
-        }
-    }
-
     /// Ends a turn on every shard.
     pub fn turn(&mut self, clock: TurnClock, answers: &mut Answers) -> TurnEnd {
         let mut end = TurnEnd::default();
@@ -490,55 +239,6 @@ impl<E: Env> Broker<E> {
         }
     }
 
-    fn finish(&mut self, own: Token, result: Result<u64, ProduceError>, answers: &mut Answers) {
-        let Some(Pending { token, change }) = self.pending.remove(&own.0) else {
-            return self.finish_commit(own, result, answers);
-        };
-        if result.is_ok() {
-            self.in_force(&change, answers);
-            if self.shards.has_others() {
-                self.changes.push(change.clone());
-            }
-        }
-        let stored = result.map_err(TopicError::Store);
-        answers.topics.push(match change {
-            Change::Create(topic) => {
-                TopicAnswer::Created { token, result: stored.map(|_| topic.id) }
-            }
-            Change::Delete { .. } => TopicAnswer::Deleted { token, result: stored.map(|_| ()) },
-            Change::Alter(_) => TopicAnswer::Altered { token, result: stored.map(|_| ()) },
-        });
-    }
-
-    fn in_force(&mut self, change: &Change, answers: &mut Answers) {
-        match change {
-            Change::Create(topic) => self.add_queues(topic),
-            Change::Alter(alteration) => return self.alter(alteration),
-            Change::Delete { id } => self.drop_queues(*id, answers),
-        }
-        self.catalog.apply(change);
-    }
-
-    fn drop_queues(&mut self, topic: u32, answers: &mut Answers) {
-        let Some(topic) = self.catalog.topic(topic).cloned() else { return };
-        self.keep(&Topic { retention: Retention::default(), ..topic.clone() });
-        for queue in topic.queues {
-            if let Some(shard) = self.shards.get_mut(queue.shard) {
-                shard.drop_queue(queue.id, &mut answers.effects);
-            }
-        }
-    }
-
-    fn add_queues(&mut self, topic: &Topic) {
-        for queue in &topic.queues {
-            if let Some(shard) = self.shards.get_mut(queue.shard) {
-                shard.add_queue(queue.id, topic.ack.visibility(), topic.deep);
-                shard.set_keyed(&[queue.id], topic.keyed);
-            }
-        }
-        self.keep(topic);
-    }
-
     /// Takes no new requests; everything is made durable.
     pub fn stop(&mut self, answers: &mut Answers) {
         if !std::mem::replace(&mut self.stopping, true) {
@@ -579,21 +279,4 @@ impl<E: Env> Broker<E> {
         let mut poisons = self.shards.numbers().iter().zip(self.shards.own());
         poisons.find_map(|(number, shard)| shard.poison().map(|(at, _)| (*number, at)))
     }
-}
-
-/// The change in a metadata entry's batch.
-pub(crate) fn read_change(batch: &[u8]) -> Option<Change> {
-    let batch = BatchRef::parse_unverified(batch).ok()?;
-    let record = batch.records().next()?.ok()?;
-    Change::decode(record.value?)
-}
-
-/// Whether `name` may be a topic's.
-#[must_use]
-pub fn is_topic_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(allowed)
-        && name != "."
-        && name != ".."
 }

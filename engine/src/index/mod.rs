@@ -1,4 +1,5 @@
-//! Where a queue's records lie in the log: one span per (queue, group).
+//! Where a queue's records lie in the log: a span per queue and group, or several where a group
+//! holds much of the queue.
 //!
 //! Spans of recent segments are in memory (`queue`). Those of a sealed segment are in an index
 //! file beside it (`file_format`; `image` while it is not written), sorted by queue; memory keeps

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::limits::{SPAN_BATCH_BYTES_MIN, SPAN_BYTES_LONG};
 use crate::log::position::LogPos;
 use crate::log::recover::Found;
 
-/// The entries of one queue in one group.
+/// Entries of one queue in one group: all of them, or a stretch of them where they are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Offset of the first record.
@@ -49,7 +50,8 @@ pub struct QueueIndex {
 }
 
 impl QueueIndex {
-    /// Adds an entry of group `sequence` at `pos`. `true` if it is the queue's first in the group.
+    /// Adds an entry of group `sequence` at `pos`. `true` if a span begins with it: the queue's first
+    /// in the group, or the last one was long enough.
     pub fn add(
         &mut self,
         sequence: u64,
@@ -58,7 +60,12 @@ impl QueueIndex {
         (entry_bytes, batch_bytes): (u32, u32),
         store_timestamp_ms: u64,
     ) -> bool {
-        if let Some(last) = self.spans.back_mut().filter(|_| self.last_sequence == sequence) {
+        let goes_on = |last: &&mut Span| {
+            let len = pos.0 - last.pos.0 + u64::from(entry_bytes);
+            len <= SPAN_BYTES_LONG || last.batch_bytes < SPAN_BATCH_BYTES_MIN
+        };
+        let last = self.spans.back_mut().filter(|_| self.last_sequence == sequence);
+        if let Some(last) = last.filter(goes_on) {
             let end = last.pos.plus(u64::from(last.len));
             last.alone &= end == pos;
             last.len = (pos.0 - last.pos.0) as u32 + entry_bytes;
@@ -262,6 +269,34 @@ mod tests {
         assert_eq!(index.drop_below(LogPos(8192)), 180);
         assert_eq!((index.first_offset(), index.visible_offset(4)), (Some(3), 4));
         assert_eq!(index.from(3).count(), 1);
+    }
+
+    #[test]
+    fn a_long_span_ends_within_its_group_if_it_holds_enough_of_its_queue() {
+        let spans = |step: u64, batch_bytes: u32| {
+            let mut index = QueueIndex::default();
+            let entries = 0..256 * 1024 / step;
+            let first: Vec<bool> = entries
+                .map(|n| {
+                    let bytes = (batch_bytes + 44, batch_bytes);
+                    index.add(7, n, LogPos(4096 + n * step), bytes, 10)
+                })
+                .collect();
+            index.show_all();
+            let spans: Vec<Span> = index.from(0).collect();
+            assert_eq!(first.iter().filter(|first| **first).count(), spans.len());
+            spans
+        };
+        // Alone in the group.
+        let alone = spans(4096, 4052);
+        assert_eq!((alone.len(), alone[1].base_offset), (4, 16));
+        assert!(alone.iter().all(|span| span.alone && span.len == 64 << 10));
+        // Sixteen take turns.
+        let turns = spans(56 << 10, 3400);
+        let lens: Vec<u32> = turns.iter().map(|span| span.len).collect();
+        assert_eq!(lens, [(56 << 10) + 3444, (56 << 10) + 3444]);
+        // So many that each has a few bytes only.
+        assert_eq!(spans(16 << 10, 100).len(), 1);
     }
 
     #[test]

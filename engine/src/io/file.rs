@@ -120,9 +120,7 @@ impl FileDisk {
     }
 
     fn open_file(&mut self, name: FileName) -> Result<Output, Errno> {
-        let id = FileId(self.next_file);
-        self.next_file += 1;
-        self.names.insert(id, name);
+        let id = self.adopt(name);
         let opened = self.descriptor(id);
         let len = opened.and_then(|file| file.metadata().map_err(|error| errno(&error)));
         match len {
@@ -211,6 +209,13 @@ impl Disk for FileDisk {
         };
         self.finished.push(Completion { op: id, result });
         Ok(id)
+    }
+
+    fn adopt(&mut self, name: FileName) -> FileId {
+        let id = FileId(self.next_file);
+        self.next_file += 1;
+        self.names.insert(id, name);
+        id
     }
 
     fn flush(&mut self) {}

@@ -64,7 +64,8 @@ pub trait Env {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpId(pub u64);
 
-/// An open file of the shard's directory.
+/// A file of the shard's directory that is in use: opened with [`DiskOp::Open`], to be written, or
+/// adopted with [`Disk::adopt`], to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u32);
 
@@ -171,7 +172,8 @@ pub enum DiskOp {
         /// Bytes to fill, a multiple of [`BLOCK_BYTES`].
         len: u32,
     },
-    /// Renames a file, replacing nothing (`to` must not exist). Open [`FileId`]s stay valid.
+    /// Renames a file, replacing nothing (`to` must not exist). Its [`FileId`]s stay valid, opened
+    /// or adopted: a handle follows its file.
     /// Durable only after [`DiskOp::SyncDir`]. Completes with [`Output::Done`].
     Rename {
         /// The name it has.
@@ -179,7 +181,7 @@ pub enum DiskOp {
         /// The name it gets.
         to: FileName,
     },
-    /// Removes a file; an open [`FileId`] stays readable until closed.
+    /// Removes a file; its [`FileId`]s, opened or adopted, stay readable until closed.
     /// Completes with [`Output::Done`].
     Remove {
         /// Which file.
@@ -188,7 +190,8 @@ pub enum DiskOp {
     /// Makes creations, renames and removals that had completed when this was submitted durable.
     /// Completes with [`Output::Done`].
     SyncDir,
-    /// Closes a descriptor. Completes with [`Output::Done`].
+    /// Gives a file back. Operations on it that are in flight end as if it were not.
+    /// Completes with [`Output::Done`].
     Close {
         /// Which file.
         file: FileId,
@@ -265,6 +268,12 @@ pub trait Disk {
     /// [`Full`] when the bound on operations in flight is reached.
     fn submit(&mut self, op: DiskOp) -> Result<OpId, Full>;
 
+    /// Takes the existing file `name` into use, to be read and never written, without asking for
+    /// it: no descriptor is taken before an operation needs one, and a bounded number of them is
+    /// kept, so that there may be more files than descriptors. That there is no such file, or no
+    /// descriptor to be had (`ENOENT`, `EMFILE`), is the error of the operation that needs it; the
+    /// next one tries again. No rename or removal of `name` may be in flight.
+    fn adopt(&mut self, name: FileName) -> FileId;
     /// Hands what was submitted to the device without waiting for anything.
     fn flush(&mut self);
 
@@ -310,49 +319,6 @@ pub fn run<D: Disk>(disk: &mut D, op: DiskOp) -> Result<Output, Errno> {
         }
         disk.wait();
     }
-}
-
-/// Submits all of `ops`, many at a time, and waits for their results, in the order of `ops`: boot
-/// only, nothing else may be in flight.
-pub(crate) fn run_all<D: Disk>(
-    disk: &mut D,
-    ops: impl IntoIterator<Item = DiskOp>,
-) -> Vec<Result<Output, Errno>> {
-    // Deep enough for any device, and far below what a disk takes.
-    const INFLIGHT_MAX: usize = 64;
-    const EBUSY: i32 = 16;
-    let mut ops = ops.into_iter();
-    let mut results: Vec<Option<Result<Output, Errno>>> = Vec::new();
-    let mut inflight: Vec<(OpId, usize)> = Vec::new();
-    let mut out = Vec::new();
-    loop {
-        while inflight.len() < INFLIGHT_MAX
-            && let Some(op) = ops.next()
-        {
-            match disk.submit(op) {
-                Ok(id) => {
-                    inflight.push((id, results.len()));
-                    results.push(None);
-                }
-                Err(_) => results.push(Some(Err(Errno(EBUSY)))),
-            }
-        }
-        if inflight.is_empty() {
-            break;
-        }
-        disk.flush();
-        if disk.complete(&mut out) == 0 {
-            disk.wait();
-        }
-        for Completion { op, result } in out.drain(..) {
-            let Some(at) = inflight.iter().position(|(id, _)| *id == op) else { continue };
-            let (_, at) = inflight.swap_remove(at);
-            if let Some(place) = results.get_mut(at) {
-                *place = Some(result);
-            }
-        }
-    }
-    results.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Boot: read the log's tail, find its end, begin a new life behind it.
 //!
 //! Reads top-down: [`Opened::new`] (superblock and segment files: `files`) -> [`Opened::walk`] (one
-//! segment whose index is missing) -> [`Opened::begin`] -> `scan` (`read`, `group`) -> new life.
+//! segment whose index is missing) -> [`Opened::read`] -> `scan` (`read`, `group`) -> [`WasRead::begin`]
+//! (`life`).
 //!
 //! What lies before the segment in which the newest checkpoint begins is not read: the checkpoint
-//! has the state, and the sealed segments have indexes.
+//! has the state, and the sealed segments have indexes. Their files are taken into use by name: none
+//! is opened before somebody reads it, so that a long log starts as fast as a short one. That one is
+//! missing is seen by the names; that it is not what its name says is seen by whoever reads it, for
+//! entries' checksums have their positions in them.
 //! The log ends where the next group, by sequence, is not intact. A later group that was cut when
 //! the missing place was already durable proves that the place was once whole: that is damage,
 //! not a torn tail, and nothing is opened.
@@ -22,25 +26,25 @@ use thiserror::Error;
 
 use super::entry_format::EntryHeader;
 use super::position::LogPos;
-use super::segments::{Geometry, Segments, header_block};
-use super::superblock::SuperblockFile;
+use super::segments::Geometry;
 use super::superblock_format::{Pointer, SUPERBLOCK_FILE_BYTES, Superblock};
-use super::writer::{Begin, Log, WriterOptions};
-use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, run};
-use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
+use super::writer::WriterOptions;
+use crate::io::{Disk, DiskOp, Errno, FileId, FileName, run};
 use crate::shard::retention::Retention;
 
 pub(crate) mod files;
 pub(crate) mod gap;
 mod group;
+mod life;
 mod read;
 pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 
-use files::{best_slot, foreign, open_segments, opened, segment_numbers, superblock_slots};
+use files::{adopt_segments, best_slot, check_segments, foreign, opened, superblock_slots};
 pub use gap::Leftovers;
 pub use group::{EntryFault, FaultAt, Group};
+pub use life::WasRead;
 pub use scan::Groups;
 use scan::{Scan, Start};
 
@@ -116,7 +120,7 @@ pub struct Walked {
     pub read_bytes: u64,
 }
 
-/// A log whose files are open and of which nothing was read yet.
+/// A log whose files are in use and of which nothing was read yet.
 #[derive(Debug)]
 pub struct Opened {
     options: OpenOptions,
@@ -129,7 +133,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the superblock and all segments.
+    /// Opens the superblock, takes all segments into use and looks at those that will be read.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -143,14 +147,14 @@ impl Opened {
         };
         let (file, last) = read_superblock(disk, &geometry)?;
         geometry.epoch = last.map_or(0, |last| last.epoch);
-        let (files, headers) = open_segments(disk, &geometry, &names)?;
+        let files = adopt_segments(disk, &geometry, &names)?;
         if last.is_none() && !files.is_empty() {
             let what = "segments without an intact superblock";
             return Err(OpenError::Damaged { at: LogPos(0), what });
         }
-        let prefilled = headers.iter().map(|(&number, header)| (number, header.prefilled_bytes));
         let start = start(&geometry, last.and_then(|last| last.checkpoint), &files);
-        let prefilled = prefilled.collect();
+        let numbers = files.range(start.number..).map(|(&number, _)| number);
+        let prefilled = check_segments(disk, &geometry, numbers)?;
         let superblock = (file, last);
         Ok(Self { options: *options, geometry, names, superblock, files, prefilled, start })
     }
@@ -196,6 +200,7 @@ impl Opened {
         last: u64,
         visit: &mut impl FnMut(&Found<'_>),
     ) -> Result<Groups, OpenError> {
+        check_segments(disk, &self.geometry, [number])?;
         let files = self.files.range(number..=number).map(|(&key, &file)| (key, file)).collect();
         let mut scan = Scan::new(self.geometry, self.found_before(), &files);
         while let Some(group) = scan.next(disk)? {
@@ -213,49 +218,23 @@ impl Opened {
         self.superblock.1.map_or(0, |last| last.sequence)
     }
 
-    /// Reads the rest of the log, or makes a new one in an empty directory, and shows every entry
-    /// in log order to `visit`. Returns the log, ready to append in a new life, and what was read.
+    /// Reads the rest of the log and shows every entry in log order to `visit`.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn begin<D: Disk>(
+    pub fn read<D: Disk>(
         self,
         disk: &mut D,
         mut visit: impl FnMut(&Found<'_>),
-    ) -> Result<(Log, Walked), OpenError> {
-        let found_before = self.found_before();
-        let Self { options, mut geometry, names, superblock, mut files, mut prefilled, start } =
-            self;
-        let scan = Scan::from(geometry, found_before, &files, start);
+    ) -> Result<WasRead, OpenError> {
+        let scan = Scan::from(self.geometry, self.found_before(), &self.files, self.start);
         let mut store_ms = 0;
-        let certain = superblock.1.map_or(0, |last| last.certain());
+        let certain = self.superblock.1.map_or(0, |last| last.certain());
         let tail = scan.run(disk, certain, &mut |found: &Found<'_>| {
             store_ms = store_ms.max(found.header.store_timestamp_ms);
             visit(found);
         })?;
-        sync_tail(disk, &geometry, &files, tail.watermark)?;
-        let used_up =
-            OpenError::Damaged { at: LogPos(0), what: "the superblock's epoch is the last" };
-        geometry.epoch = geometry.epoch.checked_add(1).ok_or(used_up)?;
-        let superblock = write_superblock(disk, superblock, &geometry, tail.sequence)?;
-        if tail.end.is_none() {
-            prefilled.insert(0, make_first_segment(disk, &geometry, &mut files)?);
-        }
-        let current = tail.end.map_or(0, |end| geometry.number_before(end));
-        let end = tail.end.unwrap_or(geometry.first_group(current));
-        if tail.end.is_some() {
-            remove_unused(disk, &names, (start.number, current + 1))?;
-        }
-        let Some(&file) = files.get(&current) else {
-            return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
-        };
-        let segments = Segments::new(geometry, files, prefilled, (current, file));
-        let mut walked = tail.segments;
-        let newest = walked.pop_if(|groups| groups.number == current);
-        let before = newest.map_or(tail.sequence, |groups| groups.first - 1);
-        let begin = Begin { end, sequence: tail.sequence, before, store_ms, superblock };
-        let walked = Walked { segments: walked, read_bytes: tail.read_bytes };
-        Ok((Log::new(options.writer, segments, begin), walked))
+        Ok(WasRead { opened: self, tail, store_ms })
     }
 }
 
@@ -289,100 +268,3 @@ fn read_superblock<D: Disk>(
 }
 
 const EIO: Errno = Errno(5);
-
-/// Spares that no segment will be made from, and indexes of segments that are gone or were read
-/// again, are left of lives that ended in between.
-fn remove_unused<D: Disk>(
-    disk: &mut D,
-    names: &[FileName],
-    (start, next): (u64, u64),
-) -> Result<(), OpenError> {
-    let oldest = segment_numbers(names).next().unwrap_or(0);
-    for name in names {
-        let unused = match name {
-            FileName::Spare(number) => *number != next,
-            FileName::Index(number) => *number < oldest || *number >= start,
-            FileName::Segment(_) | FileName::Superblock => false,
-        };
-        if unused {
-            run(disk, DiskOp::Remove { name: *name }).map_err(io("removing an unused file"))?;
-        }
-    }
-    Ok(())
-}
-
-/// What the scan found may still be in the device's cache (the process died, the machine did
-/// not): flush every file that can hold such data before calling it durable.
-fn sync_tail<D: Disk>(
-    disk: &mut D,
-    geometry: &Geometry,
-    files: &BTreeMap<u64, FileId>,
-    watermark: LogPos,
-) -> Result<(), OpenError> {
-    for (_, &file) in files.range(geometry.number(watermark)..) {
-        run(disk, DiskOp::Sync { file }).map_err(io("flushing the log"))?;
-    }
-    Ok(())
-}
-
-fn write_superblock<D: Disk>(
-    disk: &mut D,
-    (file, last): (FileId, Option<Superblock>),
-    geometry: &Geometry,
-    sequence: u64,
-) -> Result<SuperblockFile, OpenError> {
-    let superblock = Superblock {
-        epoch: geometry.epoch,
-        sequence,
-        segment_bytes: geometry.segment_bytes,
-        shard: geometry.shard,
-        node: geometry.node,
-        generation: last.map_or(1, |last| last.generation.wrapping_add(1)),
-        durable: sequence,
-        checkpoint: last.and_then(|last| last.checkpoint),
-    };
-    let what = "writing the superblock";
-    let mut block = disk.block(BLOCK_BYTES).ok_or(io(what)(ENOMEM))?;
-    block.append(&superblock.encode());
-    block.append_zeros(block.room());
-    let offset = superblock.slot_offset();
-    let data = block.device_slice(0..BLOCK_BYTES);
-    run(disk, DiskOp::Write { file, offset, data, durable: true, unwritten: false })
-        .map_err(io(what))?;
-    // The file's own creation, and its metadata, in case this is its first life.
-    run(disk, DiskOp::Sync { file }).map_err(io(what))?;
-    run(disk, DiskOp::SyncDir).map_err(io(what))?;
-    Ok(SuperblockFile::new(file, superblock))
-}
-
-const ENOMEM: Errno = Errno(12);
-
-/// Makes segment 0 with just enough written space for the first appends; the rest is filled in
-/// the background. Returns how much is filled.
-fn make_first_segment<D: Disk>(
-    disk: &mut D,
-    geometry: &Geometry,
-    files: &mut BTreeMap<u64, FileId>,
-) -> Result<u64, OpenError> {
-    let what = "making the first segment";
-    let open = DiskOp::Open { name: FileName::Spare(0), create: Some(geometry.segment_bytes) };
-    let (file, _) = opened(run(disk, open), what)?;
-    let filled = PREFILL_FIRST_BYTES.min(geometry.segment_bytes);
-    let mut offset = 0;
-    while offset < filled {
-        let len = (filled - offset).min(u64::from(PREFILL_STEP_BYTES));
-        run(disk, DiskOp::Zero { file, offset, len: len as u32 }).map_err(io(what))?;
-        offset += len;
-    }
-    run(disk, DiskOp::Sync { file }).map_err(io(what))?;
-    let header = geometry.header(0, 1, filled);
-    let block = header_block(disk, &header).ok_or(io(what)(ENOMEM))?;
-    let data = block.device_slice(0..BLOCK_BYTES);
-    run(disk, DiskOp::Write { file, offset: 0, data, durable: true, unwritten: false })
-        .map_err(io(what))?;
-    let rename = DiskOp::Rename { from: FileName::Spare(0), to: FileName::Segment(0) };
-    run(disk, rename).map_err(io(what))?;
-    run(disk, DiskOp::SyncDir).map_err(io(what))?;
-    files.insert(0, file);
-    Ok(filled)
-}

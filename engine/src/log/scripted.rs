@@ -21,12 +21,17 @@ pub(super) enum Asked {
     Remove { name: FileName },
     SyncDir,
     Close { file: FileId },
+    Read { file: FileId },
 }
+
+/// What the adopted files of a scripted disk are called: the first one.
+pub(super) const ADOPTED: FileId = FileId(1000);
 
 /// Takes everything, until it is told to be full or out of memory.
 pub(super) struct Scripted {
     asked: Vec<(OpId, Asked)>,
     submitted: u64,
+    adopted: Vec<FileName>,
     /// The queue is full.
     pub(super) is_full: bool,
     memory: Budget,
@@ -35,7 +40,7 @@ pub(super) struct Scripted {
 impl Scripted {
     pub(super) fn new() -> Self {
         let memory = Budget::new(1 << 20);
-        Self { asked: Vec::new(), submitted: 0, is_full: false, memory }
+        Self { asked: Vec::new(), submitted: 0, adopted: Vec::new(), is_full: false, memory }
     }
 
     /// From now on there is no memory.
@@ -54,6 +59,11 @@ impl Scripted {
             [(op, asked)] if *asked == expected => *op,
             other => panic!("{other:?} instead of {expected:?}"),
         }
+    }
+
+    /// The files that were adopted, in order.
+    pub(super) fn adopted(&self) -> &[FileName] {
+        &self.adopted
     }
 
     /// Nothing was asked since the last look.
@@ -80,12 +90,20 @@ impl Disk for Scripted {
             DiskOp::Remove { name } => Asked::Remove { name },
             DiskOp::SyncDir => Asked::SyncDir,
             DiskOp::Close { file } => Asked::Close { file },
-            op => panic!("{op:?} is none of this folder's"),
+            DiskOp::Read { file, offset, len } => {
+                assert_eq!((offset, len), (0, BLOCK_BYTES));
+                Asked::Read { file }
+            }
         };
         let op = OpId(self.submitted);
         self.submitted += 1;
         self.asked.push((op, asked));
         Ok(op)
+    }
+
+    fn adopt(&mut self, name: FileName) -> FileId {
+        self.adopted.push(name);
+        FileId(ADOPTED.0 + self.adopted.len() as u32 - 1)
     }
 
     fn flush(&mut self) {}

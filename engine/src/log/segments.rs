@@ -5,7 +5,8 @@
 //! oldest file out.
 //!
 //! Invariants: the successor is durable in the directory before a group is written to it; zeros
-//! never meet a group; once halted, nothing is submitted.
+//! never meet a group; once halted, nothing is submitted; the files below `settled` are adopted
+//! (they are only read, and need no descriptor of their own), the others open.
 //! Absent: what is in groups; retention.
 
 use std::collections::BTreeMap;
@@ -31,10 +32,13 @@ const FILL_TO: f64 = 0.75;
 pub struct Segments {
     geometry: Geometry,
     files: BTreeMap<u64, FileId>,
-    /// How much of each file but the one that is being filled is written space: by its header, by
-    /// what was filled of it, by what was appended.
+    /// How much of a file, but the one that is being filled, is written space: by its header, by
+    /// what was filled of it, by what was appended. Of sealed segments that a restart has not
+    /// looked at it is not known.
     prefilled: BTreeMap<u64, u64>,
     current: u64,
+    /// The first segment that may still be written, or be on its way to the device.
+    settled: u64,
     fill: Fill,
     successor: Successor,
     trim: Trim,
@@ -49,7 +53,8 @@ pub struct Segments {
 
 impl Segments {
     /// The files of a log whose append point lies in segment `current`; `prefilled` says how much
-    /// of each file is written space. Segments behind `current` are successors already in place.
+    /// of them is written space, as far as it is known. Those before `current` are adopted, the
+    /// others open: they are successors already in place.
     #[must_use]
     pub fn new(
         geometry: Geometry,
@@ -63,6 +68,7 @@ impl Segments {
             files,
             prefilled,
             current,
+            settled: current,
             fill: Fill::new(&geometry, current, current_file, filled),
             successor: Successor::absent(current + 1),
             trim: Trim::new(),
@@ -136,7 +142,7 @@ impl Segments {
             return false;
         }
         let Some(file) = self.files.remove(&oldest) else { return false };
-        let filled = self.prefilled.remove(&oldest).unwrap_or(0);
+        let filled = self.prefilled.remove(&oldest);
         // The successor may be in the making; the one after it is not.
         let spare = keep.then_some((self.current + 2, filled));
         self.trim.begin(disk, (oldest, file), spare, now);
@@ -356,5 +362,6 @@ pub fn header_block<D: Disk>(disk: &mut D, header: &SegmentHeader) -> Option<Blo
 mod model;
 #[cfg(test)]
 mod scene;
+mod settle;
 #[cfg(test)]
 mod tests;

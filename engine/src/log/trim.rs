@@ -1,7 +1,9 @@
 //! The oldest segment leaves the log: it becomes a spare that a later segment is made from, or goes.
 //!
 //! `Idle -> Moving (rename or remove) -> SyncingDir -> Idle`; a failure rests and starts over, and
-//! nothing else is trimmed before it has succeeded: names must not get a gap.
+//! nothing else is trimmed before it has succeeded: names must not get a gap. Before a segment that
+//! no life since the last restart has written becomes a spare, `Heading` reads from its header how
+//! much of it is written space; what cannot be read is none.
 //! Crash story: 1. the segment is renamed or removed 2. crash before that is durable 3. reopen
 //! finds it again, whole, before the others: its records are there once more, and it is trimmed
 //! again.
@@ -9,7 +11,8 @@
 //! Absent: what may be trimmed (the caller must know that nobody reads the segment any more, that
 //! all of it is durable, and that a checkpoint stands behind it).
 
-use crate::io::{Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
+use super::segment_format::SegmentHeader;
+use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
 
 /// How long trimming rests after a failure.
 const RETRY_NANOS: u64 = 250_000_000;
@@ -27,6 +30,7 @@ pub(super) struct Recycled {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Idle,
+    Heading { op: OpId },
     Moving { op: OpId },
     SyncingDir { op: OpId },
     Failed { at: Nanos, moved: bool, errno: Errno },
@@ -77,8 +81,8 @@ impl Trim {
 
     /// Since when an operation is in flight.
     pub(super) fn busy_since(&self) -> Option<Nanos> {
-        matches!(self.state, State::Moving { .. } | State::SyncingDir { .. })
-            .then_some(self.submitted)
+        let busy = !matches!(self.state, State::Idle | State::Failed { .. });
+        busy.then_some(self.submitted)
     }
 
     /// Why the last operation failed, until it has succeeded.
@@ -101,18 +105,30 @@ impl Trim {
     }
 
     /// Begins with segment `number`. If `spare` says a number, and how many of its bytes are written
-    /// space, it will become that spare, unless one waits already.
+    /// space (`None`: its header knows), it will become that spare, unless one waits already.
     pub(super) fn begin<D: Disk>(
         &mut self,
         disk: &mut D,
         (number, file): (u64, FileId),
-        spare: Option<(u64, u64)>,
+        spare: Option<(u64, Option<u64>)>,
         now: Nanos,
     ) {
         let spare = spare.filter(|_| self.waiting.is_none());
-        let recycled = spare.map(|(number, filled)| Recycled { number, filled });
+        let recycled =
+            spare.map(|(number, filled)| Recycled { number, filled: filled.unwrap_or(0) });
         self.job = Some(Job { number, file, recycled });
-        self.submit_move(disk, now);
+        match spare {
+            Some((_, None)) => self.submit_read(disk, file, now),
+            Some((_, Some(_))) | None => self.submit_move(disk, now),
+        }
+    }
+
+    fn submit_read<D: Disk>(&mut self, disk: &mut D, file: FileId, now: Nanos) {
+        self.submitted = now;
+        match disk.submit(DiskOp::Read { file, offset: 0, len: BLOCK_BYTES }) {
+            Ok(op) => self.state = State::Heading { op },
+            Err(_) => self.submit_move(disk, now),
+        }
     }
 
     fn submit_move<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
@@ -156,7 +172,9 @@ impl Trim {
 
     pub(super) fn owns(&self, op: OpId) -> bool {
         match self.state {
-            State::Moving { op: mine } | State::SyncingDir { op: mine } => mine == op,
+            State::Heading { op: mine }
+            | State::Moving { op: mine }
+            | State::SyncingDir { op: mine } => mine == op,
             State::Idle | State::Failed { .. } => false,
         }
     }
@@ -169,6 +187,12 @@ impl Trim {
         now: Nanos,
     ) {
         match (self.state, result) {
+            (State::Heading { .. }, result) => {
+                if let Some(Job { number, recycled: Some(recycled), .. }) = &mut self.job {
+                    recycled.filled = filled_by_header(*number, result).unwrap_or(0);
+                }
+                self.submit_move(disk, now);
+            }
             (State::Moving { .. }, Ok(_)) => self.submit_sync(disk, now),
             (State::SyncingDir { .. }, Ok(_)) => {
                 self.state = State::Idle;
@@ -190,6 +214,13 @@ impl Trim {
             (State::Idle | State::Failed { .. }, Ok(_)) => {}
         }
     }
+}
+
+/// How much of segment `number` is written space, by its header.
+fn filled_by_header(number: u64, result: Result<Output, Errno>) -> Option<u64> {
+    let Ok(Output::Read(block)) = result else { return None };
+    let header = SegmentHeader::decode(&block.slice(0..block.published()))?;
+    (header.number == number).then_some(header.prefilled_bytes)
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ use crate::stage::Stage;
 /// Reads in flight for one shard: 16 x 512 KiB keep any device busy and memory bounded.
 pub(super) const READS_INFLIGHT_MAX: usize = 16;
 
-const ENOMEM: Errno = Errno(12);
-
 #[derive(Debug)]
 struct ColdRead {
     waiting: Waiting,
@@ -210,15 +208,15 @@ impl<E: Env> Shard<E> {
             What::Entries(stretch) => {
                 self.on_entries(&waiting, &stretch, (submitted, now), completion.result, effects);
             }
-            What::Index { place, file, start } => match completion.result {
+            What::Index { place, file, .. } => match completion.result {
                 Ok(Output::Read(block)) => {
                     let bytes = block.slice(0..block.published());
                     self.sealing.indexes.keep((place.number, place.block), file, &bytes);
                     self.read_cold(&waiting, submitted, effects);
                 }
-                Ok(_) | Err(ENOMEM) => effects.push(refused(&waiting.fetch, FetchError::Busy)),
+                Ok(_) => effects.push(refused(&waiting.fetch, FetchError::Busy)),
                 Err(errno) => {
-                    let error = FetchError::Read { at: start, errno };
+                    let error = self.index_unread(place.number, errno);
                     effects.push(refused(&waiting.fetch, error));
                 }
             },
@@ -250,7 +248,10 @@ impl<E: Env> Shard<E> {
                     Err(error) => effects.push(refused(fetch, error)),
                 }
             }
-            Ok(_) | Err(ENOMEM) => effects.push(refused(fetch, FetchError::Busy)),
+            Ok(_) => effects.push(refused(fetch, FetchError::Busy)),
+            Err(errno) if FetchError::unread(stretch.start, errno) == FetchError::Busy => {
+                effects.push(refused(fetch, FetchError::Busy));
+            }
             // One bad sector hides only the entry it is in.
             Err(_) if stretch.spans.len() > 1 => {
                 let fetch = Fetch { bytes_max: 1, ..*fetch };

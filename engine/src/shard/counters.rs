@@ -56,6 +56,8 @@ pub struct Counters {
     pub log_end: u64,
     /// Bytes of the log that were read when it was opened.
     pub opening_read_bytes: u64,
+    /// Nanoseconds that this took.
+    pub opening_read_nanos: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
     /// Indexes that were damaged, and were made again.
@@ -96,6 +98,7 @@ impl<E: Env> Shard<E> {
             removed_segments,
             log_end: self.log.ends().0.0,
             opening_read_bytes: self.opening.read_bytes,
+            opening_read_nanos: self.opening.read_nanos,
             checkpoints: self.checkpoints.written(),
             rebuilt_indexes: self.opening.rebuilt_indexes + self.rebuilds.rebuilt(),
             sealed_segments: self.sealing.saved(),

@@ -10,11 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::turn::TurnClock;
-use super::{Effect, Fetch, FetchError, Fetched, Shard};
+use super::{Effect, Fetch, FetchError, Fetched, Shard, Token};
 use crate::index::walk::{Extents, Wanted, take};
 use crate::io::{Env, Nanos};
 use crate::limits::{FETCH_BYTES_MAX, PARKED_MAX};
 use crate::stage::{Operation, Stage, Timings};
+
+/// The most a fetch waits longer than it asked for.
+const WAIT_GRAIN_NANOS_MAX: u64 = 1 << 26;
 
 /// A fetch that is planned, parked, or waits for a read.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +90,17 @@ impl Parked {
         Some(waiting)
     }
 
+    /// Lets the waits of all whose token is chosen be over.
+    fn end(&mut self, mut chosen: impl FnMut(Token) -> bool) {
+        for (key, waiting) in &mut self.by_key {
+            if chosen(waiting.fetch.token) {
+                self.deadlines.remove(&(waiting.deadline, key.0, key.1));
+                waiting.deadline = Nanos(0);
+                self.deadlines.insert((waiting.deadline, key.0, key.1));
+            }
+        }
+    }
+
     fn of_queue(&self, queue: u32) -> Vec<(u32, u64)> {
         self.by_key.range((queue, 0)..=(queue, u64::MAX)).map(|(key, _)| *key).collect()
     }
@@ -105,6 +119,14 @@ impl Parked {
             effects.push(refused(&waiting.fetch, FetchError::Stopping));
         }
     }
+}
+
+/// When a fetch that waits so long is answered with nothing: up to a 32nd later than it asked for, so
+/// that thousands that were parked one after the other wake the reactor a few times and not once each.
+pub(super) fn end_of_wait(gathered: Nanos, wait_nanos: u64) -> Nanos {
+    let grain = (wait_nanos / 64).next_power_of_two().min(WAIT_GRAIN_NANOS_MAX);
+    let end = gathered.plus(wait_nanos);
+    Nanos(end.0.checked_next_multiple_of(grain).unwrap_or(end.0))
 }
 
 pub(super) fn refused(fetch: &Fetch, error: FetchError) -> Effect {
@@ -139,7 +161,7 @@ impl<E: Env> Shard<E> {
         for Arrived { mut fetch, gathered } in arrived.drain(..) {
             fetch.bytes_max = fetch.bytes_max.clamp(1, FETCH_BYTES_MAX);
             fetch.bytes_min = fetch.bytes_min.min(fetch.bytes_max);
-            let deadline = gathered.plus(fetch.wait_nanos);
+            let deadline = end_of_wait(gathered, fetch.wait_nanos);
             let waiting = Waiting { fetch, gathered, received: clock.received, deadline };
             self.try_fetch(&waiting, clock, effects);
         }
@@ -164,6 +186,12 @@ impl<E: Env> Shard<E> {
             Ok(Plan::Cold) => self.read_cold(waiting, clock.received, effects),
             Err(error) => effects.push(refused(fetch, error)),
         }
+    }
+
+    /// Lets parked fetches be answered with this turn, with what there is: nobody waits for them.
+    /// Looks at everything that is parked.
+    pub fn end_waits(&mut self, chosen: impl FnMut(Token) -> bool) {
+        self.parked.end(chosen);
     }
 
     /// Looks the offset up and collects entries from memory.

@@ -126,9 +126,9 @@ fn parked_in_vain_it_waited_and_is_in_no_histogram() {
     let gathered = ask(&mut shard, 1, fetch(0, LONG), &mut effects);
     let received = long_turn(&mut shard, gathered, &mut effects);
     let now = shard.env.now();
-    shard.env.advance(gathered.plus(LONG).since(now));
+    let ended = shard.parked.wake_at().expect("it is parked");
+    shard.env.advance(ended.since(now));
     turn(&mut shard, &mut effects);
-    let ended = gathered.plus(LONG);
     assert_eq!(times(&effects, 1), (PASS_NANOS, ended.since(received), 0));
     assert!(values(&effects).is_empty());
     assert_eq!(recorded(&mut shard, Stage::Total), (0, 0));
@@ -221,4 +221,35 @@ fn fetches_of_one_turn_are_bounded() {
     };
     turn(&mut shard, &mut effects);
     assert_eq!(effects.len(), crate::limits::PARKED_MAX + 1);
+}
+
+#[test]
+fn waits_that_end_at_about_the_same_time_end_together() {
+    let mut shard = shard(1, 1 << 20, AckLevel::Durable);
+    let mut effects = Vec::new();
+    const WAIT: u64 = 15_000_000_000;
+    let begun = shard.env.now();
+    for _ in 0..1000 {
+        shard.env.advance(200_000);
+        shard.fetch(&fetch(0, WAIT), shard.env.now(), &mut effects);
+        turn(&mut shard, &mut effects);
+    }
+    assert_eq!((effects.len(), shard.counters().parked), (0, 1000));
+    let mut wake_ups = 0;
+    while let Some(at) = shard.parked.wake_at() {
+        let waited = at.since(begun);
+        assert!((WAIT..WAIT + WAIT / 32 + 200_000_000).contains(&waited), "{waited}");
+        let now = shard.env.now();
+        shard.env.advance(at.since(now));
+        turn(&mut shard, &mut effects);
+        wake_ups += 1;
+    }
+    assert_eq!(effects.len(), 1000);
+    assert!(wake_ups <= 4, "{wake_ups} for fetches of 200 ms");
+    // Who waits for a moment only is not kept much longer.
+    for wait in [1, 63, 1_000, 5_000_000, 60_000_000_000, u64::MAX] {
+        let end = super::fetch::end_of_wait(Nanos(12_345_678_901), wait);
+        let late = end.0 - Nanos(12_345_678_901).plus(wait).0;
+        assert!(late <= wait / 32, "{late} of {wait}");
+    }
 }

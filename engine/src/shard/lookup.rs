@@ -167,7 +167,7 @@ impl<E: Env> Shard<E> {
                 return None;
             }
             Ok(_) => FetchError::Busy,
-            Err(errno) => FetchError::Read { at: self.start_of_segment(place.0), errno },
+            Err(errno) => self.index_unread(place.0, errno),
         };
         effects.push(Effect::LookedUp { token: progress.lookup.token, result: Err(error) });
         None

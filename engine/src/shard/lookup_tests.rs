@@ -98,7 +98,7 @@ fn check(shard: &mut Shard<SimEnv>, batches: Range<u64>) {
     let (first, last) = (2 * batches.start + 4, (2 * batches.end).saturating_sub(4));
     let inside: Vec<u64> = words.into_iter().filter(|o| (first..last).contains(o)).collect();
     assert_eq!(look_up(shard, b"word", first..last, 1000).offsets, inside);
-    assert_eq!(look_up(shard, b"nothing", 0..u64::MAX, 1000).offsets, []);
+    assert!(look_up(shard, b"nothing", 0..u64::MAX, 1000).offsets.is_empty());
 }
 
 fn seal(shard: &mut Shard<SimEnv>, indexes: u64) {

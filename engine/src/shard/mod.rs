@@ -59,6 +59,8 @@ pub mod sequences;
 mod tests;
 pub mod turn;
 mod upkeep;
+#[cfg(test)]
+mod vanish_tests;
 
 use std::collections::{BTreeSet, VecDeque};
 

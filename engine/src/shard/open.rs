@@ -28,7 +28,7 @@ use crate::index::load::{Loaded, load};
 use crate::index::queue::QueueIndex;
 use crate::index::runs::Run;
 use crate::index::sealed::{Index, Source};
-use crate::io::{Disk, Env, Nanos};
+use crate::io::{Disk, DiskOp, Env, Nanos, run};
 use crate::log::entry_format::Kind;
 use crate::log::position::LogPos;
 use crate::log::recover::{Found, Groups, OpenError, OpenOptions, Opened};
@@ -40,6 +40,8 @@ use crate::stage::Histograms;
 pub struct Opening {
     /// Bytes of the log's tail that were read.
     pub read_bytes: u64,
+    /// How long that took, the making of everything in memory included.
+    pub read_nanos: u64,
     /// Segments before it, of which only the indexes were read.
     pub sealed_segments: u64,
     /// Indexes that were missing or damaged, and were made again from their segments.
@@ -119,12 +121,17 @@ impl State {
         let mut last = opened.before();
         for number in opened.sealed().rev() {
             let fits = |index: &Loaded| index.footer.sealed.last_sequence == last;
-            let (sealed, rows, index) = match loaded.remove(&number).filter(fits) {
-                Some(Loaded { file, footer, directory }) => {
+            let (sealed, rows, index) = match loaded.remove(&number) {
+                Some(found) if fits(&found) => {
+                    let Loaded { file, footer, directory } = found;
                     let index = Index::new(Source::File(file), footer.sealed, &directory);
                     (footer.sealed, directory.rows, index)
                 }
-                None => {
+                other => {
+                    if let Some(Loaded { file, .. }) = other {
+                        // Nothing useful can be done if it cannot be closed.
+                        let _ = run(disk, DiskOp::Close { file });
+                    }
                     opening.rebuilt_indexes += 1;
                     rebuilt(disk, opened, number, last)?
                 }
@@ -199,12 +206,14 @@ impl<E: Env> Shard<E> {
         let geometry = *opened.geometry();
         let start = geometry.first_group(opened.sealed().end);
         let opening = state.indexes(env.disk(), &opened)?;
-        let (mut log, walked) = opened.begin(env.disk(), |found| {
+        let read_from = env.now();
+        let was_read = opened.read(env.disk(), |found| {
             if state.take(found, &geometry).is_none() {
                 damaged = damaged.or(Some(found.pos));
             }
             visit(found);
         })?;
+        let read_nanos = env.now().since(read_from);
         let is_whole = geometry.number(start) == 0
             || state.checkpoints.newest_found().is_some_and(|begin| begin >= start);
         let what = match (damaged, is_whole) {
@@ -217,11 +226,13 @@ impl<E: Env> Shard<E> {
         if let Some((at, what)) = what {
             return Err(OpenError::Damaged { at, what });
         }
+        // Nothing was written before it was clear that this log can be opened.
+        let (mut log, walked) = was_read.begin(env.disk())?;
         let State { queues, offsets, sequences, mut checkpoints, mut sealing, newest_ms } = state;
         let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
         let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
         sealing.left(walked.segments.into_iter().map(left));
-        let opening = Opening { read_bytes: walked.read_bytes, ..opening };
+        let opening = Opening { read_bytes: walked.read_bytes, read_nanos, ..opening };
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);
         }

@@ -120,14 +120,14 @@ impl<E: Env> Shard<E> {
         let epoch = self.log.epoch();
         let Some(queue) = self.queues.get_mut(request.queue) else { return };
         let last = queue.index.last_pos();
-        let first_in_group = queue.index.add(
+        let begins_span = queue.index.add(
             appended.sequence,
             queue.next_offset,
             appended.pos,
             (appended.entry_bytes, request.batch.len() as u32),
             appended.store_timestamp_ms,
         );
-        if first_in_group {
+        if begins_span {
             // What was just appended lies in the current segment.
             let current = self.log.segments().current();
             let start = LogPos(current * self.log.segments().geometry().segment_bytes);
@@ -145,10 +145,10 @@ impl<E: Env> Shard<E> {
                     self.woken.insert(request.queue);
                 }
             }
-            AckLevel::Written if first_in_group => {
+            AckLevel::Written if begins_span => {
                 self.written_touched.push_back((appended.sequence, request.queue));
             }
-            AckLevel::Durable if first_in_group => {
+            AckLevel::Durable if begins_span => {
                 self.durable_touched.push_back((appended.sequence, request.queue));
             }
             AckLevel::Written | AckLevel::Durable => {}

@@ -20,7 +20,7 @@ use crate::index::keys::{Merge, Pile};
 use crate::index::queue::QueueIndex;
 use crate::index::sealed::{Index, Source};
 use crate::io::block::Slice;
-use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, OpId, Output};
+use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, OpId, Output};
 use crate::limits::CHUNK_BYTES;
 use crate::log::entry_format::Kind;
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
@@ -115,6 +115,16 @@ impl<E: Env> Shard<E> {
         }
         rebuilds.want(number);
         FetchError::Busy
+    }
+
+    /// A block of an index could not be read: what readers are told. A file that has gone is made
+    /// again.
+    pub(super) fn index_unread(&mut self, number: u64, errno: Errno) -> FetchError {
+        const ENOENT: Errno = Errno(2);
+        match errno {
+            ENOENT => self.index_damaged(number),
+            errno => FetchError::unread(self.start_of_segment(number), errno),
+        }
     }
 
     /// Goes on with making indexes again.

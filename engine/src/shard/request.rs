@@ -93,6 +93,20 @@ pub enum FetchError {
     Stopping,
 }
 
+impl FetchError {
+    /// A read at `at` has failed: where memory or descriptors are used up for the moment, the reader
+    /// is to come again.
+    pub(super) fn unread(at: LogPos, errno: Errno) -> Self {
+        const ENOMEM: Errno = Errno(12);
+        const ENFILE: Errno = Errno(23);
+        const EMFILE: Errno = Errno(24);
+        match errno {
+            ENOMEM | ENFILE | EMFILE => Self::Busy,
+            errno => Self::Read { at, errno },
+        }
+    }
+}
+
 /// Entries of one queue.
 #[derive(Clone, Debug)]
 pub struct Fetched {

@@ -130,12 +130,12 @@ impl Sealing {
         self.unsaved.retain(|unsaved| *unsaved != number);
         self.unpublished.retain(|unpublished| unpublished.number != number);
         let save = self.save.take_if(|save| save.number() == number);
-        let file = self.indexes.remove(number).or(save.and_then(|save| save.file()));
-        // A file that stays is removed when the log is opened again.
-        let _ = disk.submit(DiskOp::Remove { name: FileName::Index(number) });
-        if let Some(file) = file {
+        // Given back first: what nobody uses need not be opened to be removed.
+        if let Some(file) = self.indexes.remove(number).or(save.and_then(|save| save.file())) {
             let _ = disk.submit(DiskOp::Close { file });
         }
+        // A file that stays is removed when the log is opened again.
+        let _ = disk.submit(DiskOp::Remove { name: FileName::Index(number) });
     }
 
     fn has_work(&self) -> bool {
@@ -285,7 +285,12 @@ impl<E: Env> Shard<E> {
         let image = sealing.indexes.image(number)?;
         let file: Option<FileId> =
             save.on_completion(self.env.disk(), image, completion.result, now);
-        if let Some(file) = file {
+        if let Some(mut file) = file {
+            // It is only read from now on. If it cannot be closed it keeps its descriptor.
+            let disk = self.env.disk();
+            if disk.submit(DiskOp::Close { file }).is_ok() {
+                file = disk.adopt(FileName::Index(number));
+            }
             sealing.indexes.written(number, file);
             sealing.save = None;
             sealing.saved += 1;

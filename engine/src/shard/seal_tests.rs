@@ -7,8 +7,8 @@ use crate::log::writer::Flush;
 
 const SEGMENT_BYTES: u64 = 256 << 10;
 
-/// Produces one durable record and lets its write land; its flush takes longer.
-fn write(shard: &mut Shard<SimEnv>, value: &[u8], effects: &mut Vec<Effect>) {
+/// Produces one durable record and lets its write land; its flush may take longer.
+pub(super) fn write(shard: &mut Shard<SimEnv>, value: &[u8], effects: &mut Vec<Effect>) {
     let before = shard.queue_range(QUEUE).unwrap().end_offset;
     for _ in 0..100 {
         produce(shard, 0, AckLevel::Durable, value, effects);

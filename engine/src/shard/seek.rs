@@ -113,7 +113,7 @@ impl<E: Env> Shard<E> {
                 return None;
             }
             Ok(_) => FetchError::Busy,
-            Err(errno) => FetchError::Read { at: self.start_of_segment(place.number), errno },
+            Err(errno) => self.index_unread(place.number, errno),
         };
         effects.push(Effect::Sought { token: seek.token, result: Err(error) });
         None

@@ -303,11 +303,19 @@ fn segments_are_checked_file_by_file() {
         let report = report(&damaged);
         let [damage] = report.damages[..] else { panic!("byte {offset}: {:?}", report.damages) };
         assert_eq!((damage.place.file, damage.place.offset), (FileName::Segment(1), 0));
-        assert_eq!(is_refused(&damaged), damage.what != What::Reserved);
         assert_eq!(stored(&report).0, 1 + 54, "its groups are there all the same");
+        // A start looks at the header only if it has to read the segment.
+        assert!(!is_refused(&damaged), "its index is there");
+        damaged.remove(FileName::Index(1));
+        assert_eq!(is_refused(&damaged), damage.what != What::Reserved);
     }
+    let mut newest = image.names().into_iter().filter(|name| matches!(name, FileName::Segment(_)));
+    let mut headless = image.clone();
+    headless.flip_bit(newest.next_back().unwrap(), 9, 0);
+    assert!(is_refused(&headless), "the log goes on in it");
     let mut gone = image.clone();
     gone.remove(FileName::Segment(1));
+    assert!(is_refused(&gone), "though its index is there");
     let missing = report(&gone);
     assert_eq!(missing.damages[0].what, What::SegmentsMissing(1));
     assert_eq!(missing.damages[0].place.pos, Some(LogPos(SEGMENT_BYTES)));

@@ -56,6 +56,13 @@ impl Calls {
         Token(self.slots.len() as u64 - 1)
     }
 
+    /// Who waits for it.
+    pub(super) fn caller(&self, token: Token) -> Option<Caller> {
+        let slot = usize::try_from(token.0).ok().and_then(|number| self.slots.get(number))?;
+        let Slot::Used { call, .. } = slot else { return None };
+        Some(call.caller)
+    }
+
     pub(super) fn take(&mut self, token: Token) -> Option<Call> {
         let number = u32::try_from(token.0).ok()?;
         let slot = self.slots.get_mut(number as usize)?;

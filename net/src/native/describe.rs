@@ -11,6 +11,8 @@ use hdrhistogram::serialization::{Serializer, V2Serializer};
 
 use super::Desk;
 use super::caller::{Caller, Out};
+use super::meter::{DeviceUse, Meter};
+use super::post::Post;
 use super::refusal::Refusal;
 use crate::wire::{
     AckLevel, Counter, ErrorCode, HistogramPart, ListKind, ListOffsets, Names, OffsetReply,
@@ -33,9 +35,7 @@ impl<E: Env> Desk<E> {
             Request::TopicList => Ok(Reply::TopicList(self.list())),
             Request::TopicDescribe(name) => self.topic(name),
             Request::ListOffsets(list) => self.list_offsets(list).map(Reply::ListOffsets),
-            Request::Stats { per_shard } => {
-                Ok(Reply::Stats(self.stats(*per_shard, out.post.forwarded())))
-            }
+            Request::Stats { per_shard } => Ok(Reply::Stats(self.stats(*per_shard, out.post))),
             Request::OffsetFetch(fetch) => Ok(Reply::OffsetFetch(self.committed(fetch))),
             Request::GroupList => Ok(Reply::GroupList(self.groups())),
             Request::InitProducerId => self.new_producer().map(Reply::InitProducerId),
@@ -104,10 +104,14 @@ impl<E: Env> Desk<E> {
         })
     }
 
-    fn stats(&mut self, per_shard: bool, forwarded: u64) -> StatsReply<'static> {
+    fn stats(&mut self, per_shard: bool, post: &Post) -> StatsReply<'static> {
         let mut stats = StatsReply::default();
         let mut merged: Vec<(u8, u8, Histogram<u64>)> = Vec::new();
         let numbers = self.broker.shard_numbers().to_vec();
+        let devices: Vec<_> = self.meters.iter().map(Meter::device_use).collect();
+        for (number, device) in numbers.iter().zip(&devices) {
+            push_device(&mut stats, *number, device);
+        }
         for (shard, number) in self.broker.shards().iter_mut().zip(numbers) {
             for (operation, stage, histogram) in shard.histograms().all() {
                 let key = (op_code(operation), stage as u8);
@@ -132,7 +136,7 @@ impl<E: Env> Desk<E> {
         let node = [
             ("sent_by_reference_bytes", self.sending.by_reference_bytes),
             ("sent_copied_bytes", self.sending.copied_bytes),
-            ("forwarded_requests", forwarded),
+            ("forwarded_requests", post.forwarded()),
             ("directory_lost", u64::from(self.alarm.is_lost())),
             ("directory_read_only", u64::from(self.alarm.is_read_only())),
             ("connections", self.visits.open),
@@ -143,6 +147,12 @@ impl<E: Env> Desk<E> {
         ];
         for (name, value) in node {
             stats.counters.push(Counter { name: Cow::Borrowed(name), shard: SHARD_ANY, value });
+        }
+        // Its number is that of the first shard it hosts.
+        let reactor = u16::try_from(post.me()).unwrap_or(SHARD_ANY);
+        let pump = [("pump_turns", self.visits.turns), ("pump_busy_nanos", self.visits.busy_nanos)];
+        for (name, value) in pump {
+            stats.counters.push(Counter { name: Cow::Borrowed(name), shard: reactor, value });
         }
         stats
     }
@@ -184,6 +194,19 @@ fn push<T: hdrhistogram::Counter>(
     }
 }
 
+fn push_device(stats: &mut StatsReply<'static>, shard: u16, device: &DeviceUse) {
+    let all = [
+        ("device_busy_nanos", device.busy_nanos),
+        ("device_reading_nanos", device.reading_nanos),
+        ("device_writing_nanos", device.writing_nanos),
+        ("device_read_bytes", device.read_bytes),
+        ("device_written_bytes", device.written_bytes),
+    ];
+    for (name, value) in all {
+        stats.counters.push(Counter { name: Cow::Borrowed(name), shard, value });
+    }
+}
+
 fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counters) {
     let all = [
         ("produced_batches", counters.batches),
@@ -210,6 +233,7 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("removed_segments", counters.removed_segments),
         ("log_end", counters.log_end),
         ("opening_read_bytes", counters.opening_read_bytes),
+        ("opening_read_nanos", counters.opening_read_nanos),
         ("checkpoints", counters.checkpoints),
         ("rebuilt_indexes", counters.rebuilt_indexes),
         ("sealed_segments", counters.sealed_segments),

@@ -13,9 +13,12 @@ mod alarm;
 mod caller;
 mod calls;
 mod describe;
+mod end;
 mod gather;
 mod groups;
+mod leavers;
 mod merge;
+mod meter;
 mod post;
 mod refusal;
 mod reply;
@@ -44,6 +47,7 @@ use crate::wire::{
 pub use alarm::Alarm;
 use caller::{Caller, Out};
 use calls::{Call, Calls};
+pub use meter::{Meter, Metered};
 pub use post::Post;
 use refusal::Refusal;
 
@@ -91,6 +95,8 @@ struct Desk<E: Env> {
     sending: reply::Sending,
     /// Questions that several reactors answer.
     gathers: gather::Gathers,
+    /// Connections that have closed while they waited.
+    leavers: leavers::Leavers,
     /// Requests of other reactors that are not looked at yet.
     bundles: VecDeque<post::Bundle>,
     /// Answers to topic requests that wait until so many changes are known everywhere.
@@ -99,19 +105,24 @@ struct Desk<E: Env> {
     next_any: usize,
     draining: bool,
     alarm: Alarm,
+    /// One for each shard, in their order.
+    meters: Vec<Meter>,
     /// Its loss was noticed here.
     condemned: bool,
+    /// It drains, and not all of it is on stable media yet.
+    flushing: bool,
     /// What holds the data directory for this process.
     _guard: Box<dyn std::any::Any>,
 }
 
 impl<E: Env> Native<E> {
-    /// A door to `broker`; `guard` is kept for as long as the door lives.
+    /// A door to `broker`, whose shards' devices the meters measure; `guard` is kept for as long as
+    /// the door lives.
     #[must_use]
     pub fn new(
         broker: Broker<E>,
         identity: Identity,
-        (post, alarm): (Post, Alarm),
+        (post, alarm, meters): (Post, Alarm, Vec<Meter>),
         guard: Box<dyn std::any::Any>,
     ) -> Self {
         let desk = Desk {
@@ -124,12 +135,15 @@ impl<E: Env> Native<E> {
             visits: Visits::default(),
             sending: reply::Sending::default(),
             gathers: gather::Gathers::default(),
+            leavers: leavers::Leavers::default(),
             bundles: VecDeque::new(),
             topics: VecDeque::new(),
             next_any: 0,
             draining: false,
             alarm,
+            meters,
             condemned: false,
+            flushing: false,
             _guard: guard,
         };
         Self { desk, post }
@@ -351,8 +365,12 @@ impl<E: Env> Desk<E> {
         }
         self.open_post(out);
         let TurnClock { gathered, received } = clock;
-        let clock = engine::shard::turn::TurnClock { gathered, received };
-        let end = self.broker.turn(clock, &mut self.answers);
+        let turn = engine::shard::turn::TurnClock { gathered, received };
+        let end = self.broker.turn(turn, &mut self.answers);
+        self.meters.iter().for_each(|meter| meter.turned(clock));
+        self.note_end();
+        // Behind the engine's turn: what they asked for last is parked by now.
+        let released = self.release(received).then_some(received);
         self.sending.received = received;
         self.reply_all(gathered, out);
         self.take_own_parts(out);
@@ -360,7 +378,13 @@ impl<E: Env> Desk<E> {
             out.post.finish();
         }
         let retry = out.post.send(received, out.outbox.unsent_total() > route::UNSENT_BYTES_MAX);
-        let wake_at = end.wake_at.into_iter().chain(retry).min();
+        let wake_at = end
+            .wake_at
+            .into_iter()
+            .chain(retry)
+            .chain(released)
+            .chain(self.leavers.sweep_at())
+            .min();
         Turn { more_work: false, durable_in_flight: end.durable_in_flight, wake_at }
     }
 }
@@ -404,7 +428,9 @@ impl<E: Env> Service for Native<E> {
         self.desk.on_frame(conn, frame, &mut Out { outbox: out, post: &mut self.post })
     }
 
-    fn on_close(&mut self, _conn: ConnId) {}
+    fn on_close(&mut self, conn: ConnId) {
+        self.desk.left(conn, &mut self.post);
+    }
 
     fn on_turn(&mut self, clock: TurnClock, out: &mut Outbox) -> Turn {
         self.desk.on_turn(clock, &mut Out { outbox: out, post: &mut self.post })
@@ -449,8 +475,7 @@ impl<E: Env> Service for Native<E> {
     }
 
     fn drain(&mut self) {
-        self.desk.draining = true;
-        self.desk.broker.stop(&mut self.desk.answers);
+        self.desk.drain();
     }
 
     fn is_drained(&self) -> bool {

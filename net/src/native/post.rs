@@ -16,7 +16,7 @@ use engine::broker::change_format::Change;
 use engine::io::Nanos;
 
 use super::caller::{Caller, Waiting};
-use crate::server::{Mesh, Waker};
+use crate::server::{ConnId, Mesh, Waker};
 
 /// What all requests that wait for one other reactor may cost together, in bytes.
 pub(super) const ASKED_COST_MAX: u64 = 32 << 20;
@@ -54,6 +54,8 @@ pub(super) struct Mail {
     answer_frames: Vec<u8>,
     /// Changes of topics, in order.
     pub(super) changes: Vec<Arc<Change>>,
+    /// Connections that have closed, with requests for this one on their way or waiting there.
+    pub(super) left: Vec<ConnId>,
     /// So many changes are in force where this comes from.
     learned: Option<u64>,
     /// So many bytes of replies were given to their connections.
@@ -89,6 +91,7 @@ impl Mail {
         self.letters.is_empty()
             && self.answers.is_empty()
             && self.changes.is_empty()
+            && self.left.is_empty()
             && self.learned.is_none()
             && self.taken_bytes == 0
             && !self.finished
@@ -257,6 +260,15 @@ impl Post {
         for to in self.mesh.others() {
             if let Some(peer) = self.peers.get_mut(to) {
                 peer.mail.changes.push(Arc::clone(&change));
+            }
+        }
+    }
+
+    /// Tells all others that nobody waits any more for what this connection has asked of them.
+    pub(super) fn tell_left(&mut self, conn: ConnId) {
+        for to in self.mesh.others() {
+            if let Some(peer) = self.peers.get_mut(to) {
+                peer.mail.left.push(conn);
             }
         }
     }

@@ -15,21 +15,21 @@ use hdrhistogram::serialization::Deserializer;
 use super::*;
 use crate::wire::decode_reply;
 
-const CONN: ConnId = ConnId { slot: 0, generation: 1 };
+pub(super) const CONN: ConnId = ConnId { slot: 0, generation: 1 };
 /// How long receive passes take here, and sending.
 const PASS_NANOS: u32 = 7_000;
 const SEND_NANOS: u32 = 3_000;
 
 /// A door with one guest, on a simulated machine.
-struct Door {
-    native: Native<SimEnv>,
+pub(super) struct Door {
+    pub(super) native: Native<SimEnv>,
     out: Outbox,
     near: OwnedFd,
     far: UnixStream,
 }
 
 impl Door {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let writer = WriterOptions::default();
         let options = OpenOptions {
             shard: 0,
@@ -43,7 +43,12 @@ impl Door {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let native = Native::new(broker, identity, (Post::alone(), Alarm::default()), Box::new(()));
+        let native = Native::new(
+            broker,
+            identity,
+            (Post::alone(), Alarm::default(), Vec::new()),
+            Box::new(()),
+        );
         let mut door = Self { native, out: Outbox::default(), near: near.into(), far };
         door.out.open(CONN);
         door.native.on_open(CONN);
@@ -52,12 +57,12 @@ impl Door {
         door
     }
 
-    fn env(&mut self) -> &mut SimEnv {
+    pub(super) fn env(&mut self) -> &mut SimEnv {
         self.native.desk.broker.shards()[0].env()
     }
 
     /// One turn, as the pump makes it; the frames of its replies.
-    fn turn(&mut self, requests: &[Request<'_>]) -> Vec<Vec<u8>> {
+    pub(super) fn turn(&mut self, requests: &[Request<'_>]) -> Vec<Vec<u8>> {
         let gathered = self.env().now();
         self.native.on_gathered(gathered, &Visits::default());
         for request in requests {
@@ -77,7 +82,7 @@ impl Door {
     }
 
     /// Turns until there are replies.
-    fn answer(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn answer(&mut self) -> Vec<Vec<u8>> {
         loop {
             assert!(self.env().advance_to_next(), "nothing will ever be answered");
             let replies = self.turn(&[]);
@@ -114,7 +119,7 @@ impl Door {
 }
 
 /// A topic of one queue whose consumers wait for `ack`.
-fn create(door: &mut Door, ack: AckLevel) -> u32 {
+pub(super) fn create(door: &mut Door, ack: AckLevel) -> u32 {
     let create = wire::TopicCreate {
         name: "t",
         queues: 1,
@@ -129,7 +134,7 @@ fn create(door: &mut Door, ack: AckLevel) -> u32 {
     topic
 }
 
-fn batch() -> Vec<u8> {
+pub(super) fn batch() -> Vec<u8> {
     let mut batch = Vec::new();
     let record = NewRecord { value: Some(b"message"), ..NewRecord::default() };
     append_single(&mut batch, &record, 1 << 20).unwrap();

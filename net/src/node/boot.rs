@@ -18,17 +18,17 @@ use engine::broker::catalog::Catalog;
 use engine::data_dir::DataDir;
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
-use engine::limits::BLOCK_MEMORY_BYTES_MAX;
 use engine::log::recover::OpenOptions;
 use engine::log::writer::WriterOptions;
 use engine::shard::Opening;
 use engine::shard::retention::Retention;
 use tracing::info;
 
-use crate::native::{Alarm, Identity, Native, Post};
+use crate::native::{Alarm, Identity, Meter, Metered, Native, Post};
 use crate::server::OtherFailed;
 
 type Failure = Box<dyn Error + Send + Sync>;
+type RealMetered = Metered<RealEnv>;
 
 /// What all reactors open.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub(super) struct Plan {
     pub(super) reactors: usize,
     pub(super) writer: WriterOptions,
     pub(super) retention: Retention,
+    pub(super) block_memory_bytes: u64,
     pub(super) disk_used_percent_max: Option<u8>,
     pub(super) alarm: Alarm,
 }
@@ -77,8 +78,8 @@ impl Plan {
 
 impl Boot {
     /// Opens the shards and builds the door in front of them.
-    pub(super) fn door(self, ring: &Rc<Ring>, post: Post) -> Result<Native<RealEnv>, Failure> {
-        let mut broker = self.open(ring)?;
+    pub(super) fn door(self, ring: &Rc<Ring>, post: Post) -> Result<Native<RealMetered>, Failure> {
+        let (mut broker, meters) = self.open(ring)?;
         match self.meeting {
             Meeting::Tells { catalogs, opened } => {
                 broker.adopt(None);
@@ -99,20 +100,22 @@ impl Boot {
         broker.limit_disk(self.plan.disk_used_percent_max);
         let name = format!("uringmq {}", env!("CARGO_PKG_VERSION"));
         let identity = Identity { node: self.plan.dir.node, name };
-        let ways = (post, self.plan.alarm);
+        let ways = (post, self.plan.alarm, meters);
         Ok(Native::new(broker, identity, ways, Box::new(self.plan.dir)))
     }
 
-    fn open(&self, ring: &Rc<Ring>) -> Result<Broker<RealEnv>, Failure> {
-        let Plan { dir, reactors, writer, retention, .. } = &self.plan;
+    fn open(&self, ring: &Rc<Ring>) -> Result<(Broker<RealMetered>, Vec<Meter>), Failure> {
+        let Plan { dir, reactors, writer, retention, block_memory_bytes, .. } = &self.plan;
         let own = (0..dir.shards).filter(|shard| usize::from(*shard) % reactors == self.reactor);
-        let mut envs = Vec::new();
+        let (mut envs, mut meters) = (Vec::new(), Vec::new());
         for shard in own {
-            let budget = Budget::new(BLOCK_MEMORY_BYTES_MAX);
+            let budget = Budget::new(*block_memory_bytes);
             let path = dir.shard_path(shard);
             let disk = RingDisk::open(ring, &path, budget, DiskLimits::default())
                 .map_err(|errno| format!("opening {}: {errno}", path.display()))?;
-            envs.push((shard, RealEnv::new(disk, u64::from(shard))));
+            let meter = Meter::default();
+            meters.push(meter.clone());
+            envs.push((shard, Metered::new(RealEnv::new(disk, u64::from(shard)), meter)));
         }
         let (node, segment_bytes) = (dir.node, dir.segment_bytes);
         let (writer, retention) = (*writer, *retention);
@@ -121,7 +124,7 @@ impl Boot {
         let mut broker = Broker::open_some(envs, dir.shards, &options)?;
         let numbers = broker.shard_numbers().to_vec();
         for (shard, number) in broker.shards().iter().zip(numbers) {
-            let Opening { read_bytes, sealed_segments, rebuilt_indexes } = shard.opening();
+            let Opening { read_bytes, sealed_segments, rebuilt_indexes, .. } = shard.opening();
             let millis = began.elapsed().as_millis() as u64;
             let reactor = self.reactor;
             info!(
@@ -129,6 +132,6 @@ impl Boot {
                 reactor, read_bytes, sealed_segments, rebuilt_indexes, millis, "log opened"
             );
         }
-        Ok(broker)
+        Ok((broker, meters))
     }
 }

@@ -11,7 +11,7 @@
 //! Invariants: a connection has at most one entry that counts (others are stale and ignored); an
 //! entry is looked at when it is due and put back if something has happened meanwhile, so moving a
 //! deadline costs nothing; input that is left in the socket because the service is congested is no
-//! silence.
+//! silence; deadlines that pass within [`TICK_NANOS`] cost one wake-up, however many they are.
 //! Absent: closing (the pump's), clocks.
 
 use std::cmp::Reverse;
@@ -24,6 +24,10 @@ use super::{ConnId, Limits, Standing};
 
 /// A reader that takes less than this in a deadline's time, while more waits, is cut off.
 pub(super) const SLOW_BYTES_MIN: u64 = 64 << 10;
+
+/// A connection may stay so much longer than its deadline: thousands that were accepted at once are
+/// then looked at in a few turns, not in one each.
+pub(super) const TICK_NANOS: u64 = 50_000_000;
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +93,12 @@ impl Deadlines {
         }
     }
 
-    pub(super) fn next(&self) -> Option<Nanos> {
+    /// When to look at the next ones.
+    pub(super) fn wake_at(&self) -> Option<Nanos> {
+        self.next().map(|at| Nanos(at.0.checked_next_multiple_of(TICK_NANOS).unwrap_or(at.0)))
+    }
+
+    fn next(&self) -> Option<Nanos> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 

@@ -99,3 +99,28 @@ fn input_that_waits_for_the_service_is_no_silence() {
     let verdict = deadlines.judge(entry, &mut new, (Standing::New, 0), ms(10));
     assert_eq!((verdict, deadlines.next()), (Verdict::Keep, Some(ms(20))));
 }
+
+#[test]
+fn many_deadlines_cost_few_wake_ups() {
+    let mut deadlines = Deadlines::new(limits());
+    let mut guests: Vec<_> = (0..1000).map(|_| connection()).collect();
+    for (guest, slot) in guests.iter_mut().zip(0..) {
+        let accepted = Nanos(u64::from(slot) * 200_000);
+        (guest.opened_at, guest.progress_at) = (accepted, accepted);
+        deadlines.watch(ConnId { slot, generation: 0 }, guest, Standing::New, accepted);
+    }
+    let (mut wake_ups, mut closed) = (0, 0);
+    while let Some(now) = deadlines.wake_at() {
+        wake_ups += 1;
+        while let Some(entry) = deadlines.pop_due(now) {
+            let late = now.since(entry.0);
+            assert!(late < TICK_NANOS, "{late} ns late");
+            let guest = &mut guests[entry.1.slot as usize];
+            let verdict = deadlines.judge(entry, guest, (Standing::New, 0), now);
+            assert_eq!(verdict, Verdict::Close(Cut::Hello));
+            closed += 1;
+        }
+    }
+    assert_eq!(closed, guests.len());
+    assert!(wake_ups <= 5, "{wake_ups} for connections of 200 ms");
+}

@@ -147,6 +147,8 @@ impl<S: Service> Pump<S> {
         self.ring.submit();
         let sent = monotonic();
         self.service.after_send(sent);
+        self.visits.turns += 1;
+        self.visits.busy_nanos += sent.since(gathered);
         self.next(turn, sent)
     }
 
@@ -167,7 +169,7 @@ impl<S: Service> Pump<S> {
             return Next::Again;
         }
         let retry = (!self.passages.is_idle()).then(|| now.plus(PASSAGE_RETRY_NANOS));
-        let deadline = self.deadlines.next();
+        let deadline = self.deadlines.wake_at();
         let times = [turn.wake_at, deadline, self.accept_paused_until, self.stop_by, retry];
         let until = times.into_iter().flatten().min();
         let heavy = self.work.is_heavy(self.receiver.take_received());

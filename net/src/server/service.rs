@@ -74,7 +74,7 @@ pub enum Standing {
     Busy,
 }
 
-/// Connections of a reactor, counted.
+/// Connections of a reactor, counted, and the time of its pump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Visits {
     /// Here now.
@@ -85,6 +85,10 @@ pub struct Visits {
     pub refused: u64,
     /// Closed because a deadline has passed.
     pub cut: u64,
+    /// Turns of the pump so far.
+    pub turns: u64,
+    /// Nanoseconds in these turns: working, not looking for work or sleeping.
+    pub busy_nanos: u64,
 }
 
 /// The synchronous heart of a reactor.

@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 
 use crate::value::{
     Admin, Cpus, OrAuto, OrNone, Percent, Size, Switch, Time, connections, deadline, disk_percent,
-    groups, idle_deadline, reactors, segment_size, shards,
+    groups, idle_deadline, reactors, segment_size, shard_memory, shards,
 };
 
 /// How a reactor waits for work.
@@ -92,6 +92,11 @@ pub struct Options {
     /// alone is on loopback; `off`: none; `auto`: 127.0.0.1:9442, or none if that is in use.
     #[arg(long, value_name = "ADDR", env = "URINGMQ_ADMIN", default_value = "auto")]
     pub admin: Admin,
+    /// Topics that have metrics of their own in /metrics, the oldest first, and as many pairs of
+    /// group and topic. The others are only counted; 0: none has.
+    #[arg(long, value_name = "N", env = "URINGMQ_METRICS_TOPICS", default_value = "1000",
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub metrics_topics: u32,
     /// How the reactors wait for work.
     #[arg(long, value_enum, env = "URINGMQ_WAIT", default_value = "hybrid")]
     pub wait: Wait,
@@ -104,7 +109,8 @@ pub struct Options {
     /// first CPUs that the process may use, a single one runs wherever the system puts it).
     #[arg(long, value_name = "LIST", env = "URINGMQ_CPU", default_value = "none")]
     pub cpu: Cpus,
-    /// Shards of a new data directory (an existing one keeps its own; `auto`: one per reactor).
+    /// Shards of a new data directory (`auto`: one per reactor). An existing one keeps its own; if
+    /// that has fewer, the node does not start: add to them with `uringmq shards add`.
     #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "auto",
           value_parser = shards)]
     pub shards: OrAuto<u16>,
@@ -112,6 +118,12 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", env = "URINGMQ_SEGMENT_SIZE", default_value = "256MiB",
           value_parser = segment_size)]
     pub segment_size: Size,
+    /// Memory of each shard for records: recent ones, those on their way to the device, and those
+    /// read for consumers. When it is used up, who needs more is told to come again. Requests that
+    /// have not arrived in full may take twice as much on each reactor.
+    #[arg(long, value_name = "SIZE", env = "URINGMQ_SHARD_MEMORY", default_value = "128MiB",
+          value_parser = shard_memory)]
+    pub shard_memory: Size,
     /// Device writes in flight per shard (`auto`: as `uringmq tune` found, else 2).
     #[arg(long, value_name = "N", env = "URINGMQ_GROUPS_INFLIGHT", default_value = "auto",
           value_parser = groups)]

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use engine::device::file::GROUPS_INFLIGHT_LIMIT;
-use engine::limits::{DISK_FULL_PERCENT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX};
+use engine::limits::{
+    BLOCK_MEMORY_BYTES_MIN, DISK_FULL_PERCENT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX,
+};
 
 /// The longest time an option takes: a hundred years, so that sums never overflow.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -260,6 +262,11 @@ pub(crate) fn segment_size(text: &str) -> Result<Size, String> {
     between(size, min, max)
 }
 
+/// The memory of a shard.
+pub(crate) fn shard_memory(text: &str) -> Result<Size, String> {
+    between(text.parse()?, Size { bytes: BLOCK_MEMORY_BYTES_MIN }, Size { bytes: 1 << 40 })
+}
+
 /// A number of groups in flight.
 pub(crate) fn groups(text: &str) -> Result<OrAuto<u16>, String> {
     let groups: OrAuto<u16> = text.parse()?;
@@ -322,6 +329,7 @@ mod tests {
         assert!(time("72").contains("unit") && time("0s").contains("none"), "{}", time("72"));
         assert!(time("9999999y").contains("hundred years"), "{}", time("9999999y"));
         assert_eq!(segment_size("3GiB").unwrap_err(), "from 1MiB to 2GiB");
+        assert!(shard_memory("63MiB").is_err() && shard_memory("64MiB").is_ok());
         assert!(groups("65").is_err() && groups("0").is_err() && groups("auto").is_ok());
         assert!(disk_percent("96%").is_err() && disk_percent("none").is_ok());
         assert!(deadline("25h").is_err() && shards("256").is_err() && reactors("0").is_err());
@@ -354,7 +362,7 @@ mod tests {
             let _ = text.parse::<Admin>();
             let _ = (connections(&text), idle_deadline(&text));
             let _ = (reactors(&text), text.parse::<Cpus>());
-            let _ = (shards(&text), segment_size(&text), groups(&text), disk_percent(&text));
+            let _ = (shards(&text), segment_size(&text), shard_memory(&text), groups(&text), disk_percent(&text));
         }
     }
 }

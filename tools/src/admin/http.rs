@@ -113,7 +113,8 @@ async fn measured(state: &State) -> Reply {
         Err(Silence::Starting) => return unavailable("starting: the logs are being read"),
         Err(Silence::Mute(why)) => return unavailable(&format!("the node does not answer: {why}")),
     };
-    match metrics::text(stats, Process::now(), state.is_draining()) {
+    let topics = state.topics().await;
+    match metrics::text(stats, topics, Process::now(), state.is_draining()) {
         Ok(text) => reply(StatusCode::OK, metrics::CONTENT_TYPE, text),
         Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }

@@ -1,22 +1,25 @@
 //! `/metrics`: the node's figures in the OpenMetrics text format, which Prometheus reads.
 //!
 //! Names and labels are part of the interface. Counters end in `_total`, times are seconds, sizes
-//! bytes, shares ratios; labels are `shard`, `operation`, `stage`. A figure of the node that has no
-//! row in [`ROWS`] is shown under its own name, without a type.
-//! Absent: labels per topic, queue or group (their number has no bound).
+//! bytes, shares ratios; labels are `shard`, `reactor`, `operation`, `stage`, `topic`, `group`.
+//! Reading order: [`text`] -> `figures` (the node's counters) -> `topics` (topics and groups, so many).
+//! Absent: labels per queue (their number has no bound).
 
-use std::collections::BTreeMap;
+mod figures;
+mod topics;
+
 use std::fmt;
 use std::sync::Arc;
 
 use net::client::{NodeHistogram, NodeStats};
-use net::wire::{Operation, SHARD_ANY, Stage};
+use net::wire::{Operation, Stage};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text::encode};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
+use super::topics::Topics;
 
 /// What the text is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -44,144 +47,15 @@ const BOUNDS: [u64; 19] = [
     10_000_000_000,
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Only grows; its name gets `_total`.
-    Counter,
-    Gauge,
-    /// A gauge that the node keeps in percent.
-    Percent,
-}
-
-use Kind::{Counter, Gauge, Percent};
-
-/// A figure of the node, its metric without the prefix, and what it is.
-type Row = (&'static str, &'static str, Kind, &'static str);
-
-const ROWS: [Row; 43] = [
-    ("produced_batches", "produced_batches", Counter, "Batches appended"),
-    ("produced_records", "produced_records", Counter, "Records appended"),
-    ("produced_bytes", "produced_bytes", Counter, "Bytes of batches appended"),
-    (
-        "repeated_batches",
-        "repeated_batches",
-        Counter,
-        "Batches of idempotent producers that came again and were not stored again",
-    ),
-    (
-        "idempotent_producers",
-        "idempotent_producers",
-        Gauge,
-        "Idempotent producers remembered, once per queue",
-    ),
-    ("offset_commits", "offset_commits", Counter, "Offset commits appended"),
-    ("consumer_groups", "consumer_groups", Gauge, "Consumer groups with offsets"),
-    ("committed_offsets_bytes", "committed_offsets_bytes", Gauge, "Memory of committed offsets"),
-    ("fetches", "fetches", Counter, "Fetches answered with entries"),
-    ("fetched_bytes", "fetched_bytes", Counter, "Bytes of entries given to fetches"),
-    ("cold_reads", "cold_reads", Counter, "Reads of the device for fetches"),
-    ("cold_read_bytes", "cold_read_bytes", Counter, "Bytes read from the device for fetches"),
-    ("groups", "log_groups", Counter, "Groups written to the device, one write each"),
-    ("group_bytes", "log_group_bytes", Counter, "Bytes of groups written to the device"),
-    ("padding_bytes", "log_padding_bytes", Counter, "Bytes of padding in these"),
-    ("prefilled_bytes", "log_prefilled_bytes", Counter, "Bytes written ahead of the log"),
-    (
-        "unwritten_bytes",
-        "log_unwritten_bytes",
-        Counter,
-        "Bytes appended to space that was not written before, which is slower",
-    ),
-    ("parked_fetches", "parked_fetches", Gauge, "Fetches that wait for records"),
-    ("waiting_produces", "waiting_produces", Gauge, "Requests that wait for the device"),
-    ("segments", "log_segments", Gauge, "Segments of the log"),
-    (
-        "recycled_segments",
-        "log_recycled_segments",
-        Counter,
-        "Segments that retention took out and used again",
-    ),
-    (
-        "removed_segments",
-        "log_removed_segments",
-        Counter,
-        "Segments that retention took out and removed",
-    ),
-    ("log_end", "log_end_bytes", Gauge, "Position at which the log ends"),
-    (
-        "opening_read_bytes",
-        "opening_read_bytes",
-        Gauge,
-        "Bytes of the log that were read when it was opened",
-    ),
-    ("checkpoints", "checkpoints", Counter, "Checkpoints written"),
-    ("rebuilt_indexes", "rebuilt_indexes", Counter, "Damaged or missing index files made again"),
-    ("sealed_segments", "sealed_segments", Counter, "Index files of sealed segments written"),
-    ("index_bytes", "index_bytes", Gauge, "Memory of the indexes of sealed segments"),
-    ("index_reads", "index_reads", Counter, "Blocks of index files read for fetches"),
-    (
-        "moved_starts",
-        "moved_starts",
-        Counter,
-        "Times the start of a queue was moved by its topic's limits",
-    ),
-    (
-        "disk_used_percent",
-        "disk_used_ratio",
-        Percent,
-        "Share of the file system that is used; 0 if nobody looks",
-    ),
-    ("disk_refused", "disk_full_refusals", Counter, "Produces refused because the disk is full"),
-    (
-        "poisoned",
-        "shard_poisoned",
-        Gauge,
-        "1: the shard takes no writes any more, its device failed or stalled",
-    ),
-    (
-        "sent_by_reference_bytes",
-        "sent_by_reference_bytes",
-        Counter,
-        "Bytes of fetch replies sent without a copy",
-    ),
-    ("sent_copied_bytes", "sent_copied_bytes", Counter, "Bytes of fetch replies that were copied"),
-    (
-        "forwarded_requests",
-        "forwarded_requests",
-        Counter,
-        "Requests that went to another reactor than their connection's",
-    ),
-    ("connections", "connections", Gauge, "Open connections of clients"),
-    ("accepted_connections", "accepted_connections", Counter, "Connections accepted"),
-    (
-        "refused_connections",
-        "refused_connections",
-        Counter,
-        "Connections refused at a limit, or for want of descriptors",
-    ),
-    ("cut_connections", "cut_connections", Counter, "Connections closed because a deadline passed"),
-    (
-        "directory_lost",
-        "directory_lost",
-        Gauge,
-        "1: the data directory was removed, renamed or replaced, and no shard takes writes",
-    ),
-    (
-        "directory_read_only",
-        "directory_read_only",
-        Gauge,
-        "1: no files can be made in the data directory",
-    ),
-    ("topics", "topics", Gauge, "Topics"),
-];
-
 /// The text of a scrape.
 pub(super) fn text(
     stats: Arc<NodeStats>,
+    topics: Arc<Topics>,
     process: Process,
     draining: bool,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { stats, process, draining }));
+    registry.register_collector(Box::new(Scrape { stats, topics, process, draining }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -190,6 +64,7 @@ pub(super) fn text(
 #[derive(Debug)]
 struct Scrape {
     stats: Arc<NodeStats>,
+    topics: Arc<Topics>,
     process: Process,
     draining: bool,
 }
@@ -206,44 +81,14 @@ impl Collector for Scrape {
         build.encode_family(&version)?.encode_gauge(&1_i64)?;
         let draining = f64::from(u8::from(self.draining));
         gauge(&mut encoder, "uringmq_draining", "1: the node is about to stop", draining)?;
-        self.figures(&mut encoder)?;
+        figures::encode(&self.stats.counters, &mut encoder)?;
+        topics::encode(&self.topics, &mut encoder)?;
         self.times(&mut encoder)?;
         self.process(&mut encoder)
     }
 }
 
 impl Scrape {
-    /// The node's counters: one metric each, one line a shard.
-    fn figures(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut by_name: BTreeMap<&str, Vec<(u16, u64)>> = BTreeMap::new();
-        for counter in &self.stats.counters {
-            by_name.entry(&counter.name).or_default().push((counter.shard, counter.value));
-        }
-        for (figure, values) in by_name {
-            let row = ROWS.iter().find(|(name, ..)| *name == figure);
-            let (name, kind, help) = match row {
-                Some((_, name, kind, help)) => (*name, Some(*kind), *help),
-                None => (figure, None, "A figure of the node"),
-            };
-            let name = format!("uringmq_{name}");
-            let metric_type = match kind {
-                Some(Counter) => MetricType::Counter,
-                Some(Gauge | Percent) => MetricType::Gauge,
-                None => MetricType::Unknown,
-            };
-            let mut metric = encoder.encode_descriptor(&name, help, None, metric_type)?;
-            for (shard, value) in values {
-                if shard == SHARD_ANY {
-                    figure_line(&mut metric, kind, value)?;
-                } else {
-                    let labels = [("shard", shard.to_string())];
-                    figure_line(&mut metric.encode_family(&labels)?, kind, value)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn times(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut totals = encoder.encode_descriptor(
             "uringmq_request_duration_seconds",
@@ -319,14 +164,6 @@ impl Scrape {
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
     encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
-}
-
-fn figure_line(metric: &mut MetricEncoder<'_>, kind: Option<Kind>, value: u64) -> fmt::Result {
-    match kind {
-        Some(Counter) => metric.encode_counter::<NoLabelSet, u64, f64>(&value, None),
-        Some(Percent) => metric.encode_gauge(&(value as f64 / 100.0)),
-        Some(Gauge) | None => metric.encode_gauge(&(value as f64)),
-    }
 }
 
 fn places(measured: &NodeHistogram) -> (&'static str, &'static str, String) {

@@ -13,8 +13,12 @@ use net::client::{Client, ClientConfig, NodeStats};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::topics::{self, Topics};
+
 /// How long the node may take to answer; scrapers wait for 10 s, probes for less.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How long it may take to say what its topics hold.
+const TOPICS_DEADLINE: Duration = Duration::from_secs(5);
 /// An answer that is younger than this is given again.
 const FRESH: Duration = Duration::from_millis(200);
 
@@ -24,12 +28,20 @@ pub(crate) struct State {
     node: OnceLock<SocketAddr>,
     draining: AtomicBool,
     asked: Mutex<Asked>,
+    topics: Mutex<AskedTopics>,
+    topics_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Asked {
     client: Option<Client>,
     last: Option<(Instant, Arc<NodeStats>)>,
+}
+
+#[derive(Debug, Default)]
+struct AskedTopics {
+    client: Option<Client>,
+    last: Option<(Instant, Arc<Topics>)>,
 }
 
 /// Why the node's figures are not there.
@@ -42,6 +54,11 @@ pub(super) enum Silence {
 }
 
 impl State {
+    /// Of a node that does not listen yet; topics are asked about up to so many.
+    pub(super) fn new(topics_max: usize) -> Self {
+        Self { topics_max, ..Self::default() }
+    }
+
     /// The node listens here now.
     pub(super) fn node_is_at(&self, node: SocketAddr) {
         let _ = self.node.set(reachable(node));
@@ -63,6 +80,46 @@ impl State {
             Ok(answer) => answer,
             Err(_) => Err(Silence::Mute(format!("no answer within {} s", DEADLINE.as_secs()))),
         }
+    }
+
+    /// What topics hold. Over a connection of its own: it may take longer than what probes ask. If it
+    /// takes too long it is what it was before, or nothing.
+    pub(super) async fn topics(&self) -> Arc<Topics> {
+        let Some(node) = self.node.get() else { return Arc::default() };
+        // Whoever comes while it is asked waits, and is given the same.
+        let mut asked = self.topics.lock().await;
+        if let Some((at, topics)) = &asked.last
+            && at.elapsed() < topics::FRESH
+        {
+            return Arc::clone(topics);
+        }
+        let client = asked.client.take();
+        let taken = timeout(TOPICS_DEADLINE, async {
+            let client = match client {
+                Some(client) => client,
+                None => connect(*node).await?,
+            };
+            let topics = Topics::take(&client, self.topics_max).await?;
+            Ok::<_, net::client::ClientError>((client, Arc::new(topics)))
+        });
+        match taken.await {
+            Ok(Ok((client, topics))) => {
+                *asked = AskedTopics {
+                    client: Some(client),
+                    last: Some((Instant::now(), Arc::clone(&topics))),
+                };
+                return topics;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "metrics of topics cannot be had"),
+            Err(_) => {
+                let seconds = TOPICS_DEADLINE.as_secs();
+                tracing::warn!(
+                    seconds,
+                    "metrics of topics were not had in time; fewer can be: metrics_topics"
+                );
+            }
+        }
+        asked.last.as_ref().map(|(_, topics)| Arc::clone(topics)).unwrap_or_default()
     }
 
     async fn ask(&self, node: SocketAddr) -> Result<Arc<NodeStats>, Silence> {

@@ -27,16 +27,21 @@ pub(super) struct ListOptions {
 Examples:
   uringmq bench run backlog --smoke                 see that it works, in seconds
   uringmq bench run backlog --messages 20000000     a fifth of the real size
+  uringmq bench run restart --gib 1,10              logs that fit a small disk
   uringmq bench run 1 --rounds 9 --data-dir /mnt/nvme")]
 pub(super) struct RunOptions {
     /// Name or number of the case, as `bench list` shows
     case: String,
     /// A few seconds that show that everything works: figures mean little
-    #[arg(long, help_heading = "Method", conflicts_with_all = ["duration", "rounds", "messages"])]
+    #[arg(long, help_heading = "Method", 
+          conflicts_with_all = ["duration", "rounds", "messages", "gib"])]
     smoke: bool,
     /// Messages of the backlog, instead of the case's own number
     #[arg(long, value_name = "N", help_heading = "Method")]
     messages: Option<u64>,
+    /// Lengths of the logs that are restarted, in GiB, instead of 1, 10 and 50
+    #[arg(long, value_name = "N,..", value_delimiter = ',', help_heading = "Method")]
+    gib: Vec<f64>,
     /// How the broker waits, where the case does not say
     #[arg(long, value_enum, default_value = "hybrid", help_heading = "Method")]
     wait: Wait,
@@ -96,7 +101,7 @@ pub(super) fn run(options: &RunOptions, stop: &AtomicBool) -> Result<bool, Bench
         ..options.place.scenario()?
     };
     let dir = site::report_dir(&scenario.out)?;
-    let size = Size { smoke: options.smoke, messages: options.messages };
+    let size = Size { smoke: options.smoke, messages: options.messages, gib: options.gib.clone() };
     let goals = cases::run(case, &scenario, size, &dir, stop, options.place.json)?;
     report(&goals, &dir, options.place.json)
 }

@@ -13,12 +13,12 @@ const GIB: u64 = 1 << 30;
 const MEMLOCK_MIN: u64 = MIB / 2;
 /// A reactor registers 256 KiB three times over.
 const MEMLOCK_REACTOR: u64 = MIB;
-/// A node with one short log and some tens of clients.
+/// A node with one log, however long, and some tens of clients.
 const FILES_MIN: u64 = 256;
-/// Below this a long log does not fit: a sealed segment takes two descriptors.
-const FILES_ENOUGH: u64 = 4096;
-/// What a node takes at most, beside its log.
-const FILES_ALL: u64 = 65_536 + FILES_ENOUGH;
+/// A log that is read all over, and the few files of it that are written.
+const FILES_LOG: u64 = engine::limits::READ_FILES_MAX as u64 + 12;
+/// As many clients as a node takes unless told otherwise. It leaves a quarter of the files to others.
+const FILES_CLIENTS: u64 = 65_536_u64.div_ceil(3) * 4;
 /// From here on producers are refused when nothing is left to go.
 const FULL_PERCENT: u64 = engine::limits::DISK_FULL_PERCENT as u64;
 /// The oldest kernel that is tested.
@@ -172,12 +172,16 @@ fn files(facts: &Facts) -> Verdict {
     if soft < FILES_MIN {
         return (Level::Fail, format!("{what}, a node needs {FILES_MIN}"), fix);
     }
-    if soft < FILES_ENOUGH {
-        let what = format!("{what}: too few for a long log (a sealed segment takes four)");
+    // By default a reactor has a log.
+    let logs = FILES_LOG * facts.wanted.reactors as u64;
+    if soft / 4 < logs {
+        let enough = 4 * logs;
+        let what = format!("{what}: too few for the logs beside clients, {enough} are enough");
         return (Level::Warn, what, fix);
     }
-    if soft < FILES_ALL {
-        let what = format!("{what}: fewer than clients and segments could take ({FILES_ALL})");
+    let all = FILES_CLIENTS.max(4 * logs);
+    if soft < all {
+        let what = format!("{what}: fewer than clients and logs could take ({all})");
         return (Level::Note, what, fix);
     }
     (Level::Ok, what, "")

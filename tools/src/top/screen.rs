@@ -15,7 +15,7 @@ use crate::output::grouped;
 use crate::stats::{QUANTILES, micros, operation, stage};
 
 /// Lines of the panel of rates, its frame included.
-const RATES_LINES: u16 = 6;
+const RATES_LINES: u16 = 8;
 /// Lines of the graph, its frame included.
 const GRAPH_LINES: u16 = 5;
 /// Groups' queues that are always shown, with heading and frame.
@@ -103,8 +103,33 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
             interval.value("disk_used_percent"),
             grouped(interval.value("waiting_produces")),
         )),
+        Line::from(format!("device  {}", device(interval))),
+        Line::from(format!("pumps   {}", pumps(interval))),
     ];
     frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+/// How busy the shards' devices were; each shard counts what is its own, so the busiest is shown.
+fn device(interval: &Interval) -> String {
+    let busiest = |name| {
+        let shares = interval.shares(name).into_iter().map(|(_, share)| share);
+        shares.fold(0.0, f64::max)
+    };
+    format!(
+        "{:>8.1} % busy    {:>10.1} % reading, {:.1} % writing; {} MiB/s read, {} MiB/s written",
+        busiest("device_busy_nanos"),
+        busiest("device_reading_nanos"),
+        busiest("device_writing_nanos"),
+        mib(interval.rate("device_read_bytes")),
+        mib(interval.rate("device_written_bytes")),
+    )
+}
+
+/// How busy each reactor was.
+fn pumps(interval: &Interval) -> String {
+    let shares = interval.shares("pump_busy_nanos");
+    let shares: Vec<_> = shares.iter().map(|(_, share)| format!("{share:>8.1} % busy")).collect();
+    shares.join("  ")
 }
 
 fn draw_graph(frame: &mut Frame<'_>, area: Rect, view: &View) {
@@ -199,17 +224,22 @@ mod tests {
         let mut histogram = Histogram::new(2).unwrap();
         latencies.iter().for_each(|latency| histogram.record(*latency).unwrap());
         let (operation, stage) = (Some(Operation::Produce), Some(Stage::Total));
-        let counter = |name: &str, value| net::client::NodeCounter {
+        let of_shard = |name: &str, shard, value| net::client::NodeCounter {
             name: name.to_owned(),
-            shard: SHARD_ANY,
+            shard,
             value,
         };
+        let counter = |name: &str, value| of_shard(name, SHARD_ANY, value);
         NodeStats {
             histograms: vec![NodeHistogram { operation, stage, shard: SHARD_ANY, histogram }],
             counters: vec![
                 counter("produced_records", records),
                 counter("groups", records / 100),
                 counter("group_bytes", records / 100 * 8192),
+                of_shard("device_busy_nanos", 0, records * 10_000),
+                of_shard("device_busy_nanos", 1, records * 12_500),
+                of_shard("pump_busy_nanos", 0, records * 42_000),
+                of_shard("pump_busy_nanos", 1, records * 7_000),
             ],
         }
     }
@@ -257,6 +287,8 @@ mod tests {
             "orders/3",
             "1 234 567",
             "at most 10 000",
+            "12.5 % busy",
+            "42.0 % busy       7.0 % busy",
         ] {
             assert!(screen.contains(shown), "{shown} is not on\n{screen}");
         }

@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 use super::Entry;
 use super::figure::{Axis, Chart, Scale, escape, svg};
+use crate::report::Stage;
 use crate::report::grid::{number, rate};
-use crate::report::model::{Report, Run, Stage, StageTime};
+use crate::report::model::{Report, Run, StageTime};
 use crate::report::plot::{curves, run_label};
 use crate::report::table::producers;
 

@@ -18,10 +18,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) use figure::escape;
 
+use super::Ack;
 use super::explain::{self, sentences};
 use super::grid::{bytes, number, rate};
 use super::json::ReportError;
-use super::model::{Ack, Environment, Report, Run};
+use super::model::{Environment, Report, Run};
 use super::table::{remarks, sections};
 
 /// Writes the page to a file.

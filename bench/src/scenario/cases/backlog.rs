@@ -8,10 +8,11 @@
 //! have all its buffers; as index, the bytes of index files against those of the log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::limits::SEGMENT_BYTES_DEFAULT;
 use hdrhistogram::Histogram;
 use net::wire::ListKind;
 use nix::sys::statvfs::statvfs;
@@ -25,6 +26,7 @@ use crate::report::Ack;
 use crate::report::grid::{bytes, count, rate};
 use crate::scenario::BenchError;
 use crate::scenario::goals::model::Bound::AtMost;
+use crate::scenario::site::log_files;
 use crate::yardstick::Probe;
 use crate::yardstick::probe::histogram;
 use crate::yardstick::random_reads::random_reads;
@@ -41,6 +43,8 @@ const OVERHEAD_BYTES: u64 = 20;
 /// Looks in each round, of each kind.
 const SEEKS: u32 = 2_000;
 const SEEKS_SMOKE: u32 = 100;
+/// Of the messages, as many are sent one by one to a further node: several times as long for each.
+const UNBATCHED_SHARE: u64 = 20;
 /// Filled before the memory is looked at for the first time: every buffer has been used then.
 const WARM_SHARE: u64 = 50;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -64,11 +68,11 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     let mut empty = side(stage)?;
     empty.node.rest()?;
     let mut full = side(stage)?;
-    fill(stage, &mut full, &messages, wanted / WARM_SHARE)?;
+    fill(stage, &mut full, &messages, (wanted / WARM_SHARE, BATCH))?;
     full.node.broker.settle()?;
     let rss_before = usage(&full.node.broker)?.rss_bytes;
     let began = Instant::now();
-    fill(stage, &mut full, &messages, wanted)?;
+    fill(stage, &mut full, &messages, (wanted, BATCH))?;
     let filled_in = began.elapsed();
     stage.step("waiting until the log is at rest");
     full.node.broker.settle()?;
@@ -76,6 +80,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
         return Ok(());
     }
     held(stage, &mut full, wanted, filled_in)?;
+    unbatched(stage, &messages, wanted / UNBATCHED_SHARE)?;
     for round in 0..stage.options.rounds {
         let name = format!("round {} of {}", round + 1, stage.options.rounds);
         produce(stage, &mut empty, &mut full, &messages, round)?;
@@ -133,18 +138,18 @@ fn holds(side: &mut Side) -> Result<u64, BenchError> {
     Ok(all)
 }
 
-/// Fills up to so many messages, a second at a time.
+/// Fills up to so many messages in batches of so many, two seconds at a time.
 fn fill(
     stage: &mut Stage<'_>,
     side: &mut Side,
     messages: &Arc<Messages>,
-    wanted: u64,
+    (wanted, batch): (u64, u32),
 ) -> Result<(), BenchError> {
     let load = Load {
         topics: vec![side.topic],
         queues: QUEUES,
-        batch: BATCH,
-        in_flight: 32,
+        batch,
+        in_flight: 32 * BATCH / batch,
         timings: false,
         warm_up: Duration::ZERO,
         measure: Duration::from_millis(if stage.size.smoke { 100 } else { 2_000 }),
@@ -169,7 +174,7 @@ fn held(
 ) -> Result<(), BenchError> {
     let held = holds(full)?;
     let log = counter(&mut full.control, "log_end")?;
-    let index = lengths(&files(full.node.broker.data(), "index-")?);
+    let index = lengths(&log_files(full.node.broker.data(), "index-")?);
     let in_memory = counter(&mut full.control, "index_bytes")?;
     let segments = counter(&mut full.control, "sealed_segments")?;
     stage.note(format!(
@@ -184,6 +189,35 @@ fn held(
         rate(wanted as f64 / filled_in.as_secs_f64().max(1e-3))
     ));
     stage.add("index files", "% of the log", AtMost(1.0), 100.0 * index as f64 / log.max(1) as f64);
+    Ok(())
+}
+
+/// What messages that come one by one take, on a node of its own.
+fn unbatched(
+    stage: &mut Stage<'_>,
+    messages: &Arc<Messages>,
+    wanted: u64,
+) -> Result<(), BenchError> {
+    let mut side = side(stage)?;
+    let began = Instant::now();
+    fill(stage, &mut side, messages, (wanted, 1))?;
+    let filled_in = began.elapsed().as_secs_f64();
+    side.node.broker.settle()?;
+    let held = holds(&mut side)?;
+    let segments = counter(&mut side.control, "sealed_segments")?;
+    let log = counter(&mut side.control, "log_end")?;
+    let index = lengths(&log_files(side.node.broker.data(), "index-")?);
+    let segment = if stage.size.smoke { 1 << 20 } else { SEGMENT_BYTES_DEFAULT };
+    stage.note(format!(
+        "unbatched, {} messages: {} of log, {:.0} B a message; index files take {:.2} % of {} sealed \
+         segments; filled at {} messages/s",
+        count(held),
+        bytes(log),
+        log as f64 / held.max(1) as f64,
+        100.0 * index as f64 / (segments * segment).max(1) as f64,
+        count(segments),
+        rate(held as f64 / filled_in.max(1e-3))
+    ));
     Ok(())
 }
 
@@ -262,7 +296,7 @@ fn seeks(stage: &mut Stage<'_>, full: &mut Side, round: &str) -> Result<(), Benc
         ops_max: u64::from(count),
         ..Probe::default()
     };
-    let raw = random_reads(&files(full.node.broker.data(), "segment-")?, &probe)?.p99_us();
+    let raw = random_reads(&log_files(full.node.broker.data(), "segment-")?, &probe)?.p99_us();
     full.node.wake();
     for (name, (p99, reads)) in [("by offset", by_offset), ("by time", by_time)] {
         let what = format!("seek {name}, p99 over loopback");
@@ -312,42 +346,6 @@ fn unix_ms() -> i64 {
     i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
-/// All files below a data directory whose names begin so.
-fn files(dir: Option<&Path>, prefix: &str) -> Result<Vec<PathBuf>, BenchError> {
-    let mut found = Vec::new();
-    let mut dirs: Vec<PathBuf> = dir.map(Path::to_path_buf).into_iter().collect();
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir).map_err(BenchError::dir("reading", &dir))?.flatten() {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if name.starts_with(prefix) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
-}
-
 fn lengths(files: &[PathBuf]) -> u64 {
     files.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_found_wherever_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("shard-0")).unwrap();
-        for name in ["shard-0/segment-1.log", "shard-0/index-1.idx", "format"] {
-            fs::write(dir.path().join(name), "x").unwrap();
-        }
-        let found = files(Some(dir.path()), "segment-").unwrap();
-        assert_eq!(found, [dir.path().join("shard-0/segment-1.log")]);
-        assert_eq!(lengths(&found), 1);
-        assert!(files(None, "segment-").unwrap().is_empty());
-    }
 }

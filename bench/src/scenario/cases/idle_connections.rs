@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use super::stage::{Stage, topic, usage};
 use crate::load::control::Control;
 use crate::load::{Load, Messages};
@@ -19,12 +21,17 @@ const CONNECTIONS: u32 = 10_000;
 const CONNECTIONS_SMOKE: u32 = 100;
 const MESSAGE_BYTES: u32 = 1024;
 const PRODUCERS: u32 = 16;
-const IDLE: Duration = Duration::from_secs(3);
+/// Longer than the deadline for a first frame, which all of them have met.
+const IDLE: Duration = Duration::from_secs(15);
+/// Of the files it may open a node leaves so many of four to clients, ...
+const FOR_CLIENTS: (u64, u64) = (3, 4);
+/// ... of which the producers and questions here need some.
+const OTHERS: u64 = 100;
 /// The node answers a waiting fetch after a minute at the latest: ask again before that.
 const PARKED_MAX: Duration = Duration::from_secs(40);
 
 pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
-    let count = if stage.size.smoke { CONNECTIONS_SMOKE } else { CONNECTIONS };
+    let count = if stage.size.smoke { CONNECTIONS_SMOKE } else { possible(stage)? };
     stage.step("starting two nodes");
     let mut plain = stage.node(stage.options.waiting, &[])?;
     let plain_topic = topic(&mut plain.broker.control()?, "used", 1, Ack::Durable)?;
@@ -82,6 +89,22 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     }
     drop(silent);
     Ok(())
+}
+
+/// As many of each kind as descriptors allow.
+fn possible(stage: &mut Stage<'_>) -> Result<u32, BenchError> {
+    let failed = |errno: nix::errno::Errno| {
+        BenchError::dir("reading", "RLIMIT_NOFILE".as_ref())(errno.into())
+    };
+    let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    let (part, of) = FOR_CLIENTS;
+    let each = u32::try_from((files / of * part).saturating_sub(OTHERS) / 2).unwrap_or(u32::MAX);
+    if each < CONNECTIONS {
+        stage.note(format!(
+            "RLIMIT_NOFILE of {files} has room for 2 x {each} connections instead of 2 x {CONNECTIONS}"
+        ));
+    }
+    Ok(each.min(CONNECTIONS))
 }
 
 /// Everyone waits for a message that never comes.

@@ -8,11 +8,15 @@
 
 mod backlog;
 mod bulk;
+mod catch_up;
 mod fan_out;
 mod idle_connections;
 mod idle_queues;
 mod many_queues;
 mod overload;
+mod restart;
+mod rolls;
+mod shards;
 mod stage;
 
 use std::path::Path;
@@ -23,12 +27,14 @@ use super::{BenchError, Options};
 use stage::Stage;
 
 /// How much of a case is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Size {
     /// A few seconds, to see that it works.
     pub smoke: bool,
     /// Messages of a backlog, instead of the case's own number.
     pub messages: Option<u64>,
+    /// Lengths of logs, instead of the case's own.
+    pub gib: Vec<f64>,
 }
 
 /// A case that can be run by its name.
@@ -98,6 +104,13 @@ pub const ALL: &[Case] = &[
         how: How::Stage(many_queues::measure),
     },
     Case {
+        number: 7,
+        name: "catch-up",
+        what: "a consumer far behind beside a producer, against a plain O_DIRECT reader",
+        takes: "1 minute, 9 GB of disk",
+        how: How::Stage(catch_up::measure),
+    },
+    Case {
         number: 8,
         name: "fan-out",
         what: "1, 8 and 32 consumers at the tail, against a raw send loop",
@@ -110,6 +123,13 @@ pub const ALL: &[Case] = &[
         what: "memory and descriptors of 100,000 idle and 10,000 used queues",
         takes: "2 minutes",
         how: How::Stage(idle_queues::measure),
+    },
+    Case {
+        number: 10,
+        name: "restart",
+        what: "first durable ack after SIGKILL with 1, 10 and 50 GiB of log, as far as they fit",
+        takes: "3 minutes, 62 GB of disk (--gib makes it smaller)",
+        how: How::Stage(restart::measure),
     },
     Case {
         number: 11,
@@ -133,11 +153,25 @@ pub const ALL: &[Case] = &[
         how: How::Stage(overload::measure),
     },
     Case {
+        number: 14,
+        name: "shards",
+        what: "two shards on two cores against one, beside what two busy loops keep",
+        takes: "2 minutes",
+        how: How::Stage(shards::measure),
+    },
+    Case {
         number: 15,
         name: "footprint",
         what: "empty start to first durable ack, idle memory and CPU",
         takes: "30 s",
         how: How::Goal,
+    },
+    Case {
+        number: 16,
+        name: "rolls",
+        what: "durable p99.9 with a segment that ends every second, against none that does",
+        takes: "5 minutes",
+        how: How::Stage(rolls::measure),
     },
 ];
 

@@ -1,5 +1,7 @@
 //! What cases share: nodes that are stopped while another is measured, loads, and the results.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +15,10 @@ use crate::scenario::goals::Goals;
 use crate::scenario::goals::model::Bound;
 use crate::scenario::options::wire_ack;
 use crate::scenario::progress::Progress;
-use crate::scenario::site::{Broker, Stopped};
+use crate::scenario::site::{Broker, Stopped, warnings};
 use crate::scenario::{BenchError, Options};
-use crate::yardstick::machine;
 use crate::yardstick::process::Usage;
+use crate::yardstick::{Said, machine};
 
 /// A node that stands still unless it is measured.
 pub(super) struct Resting {
@@ -47,6 +49,8 @@ pub(super) struct Stage<'a> {
     stop: &'a AtomicBool,
     progress: Progress,
     goals: Goals,
+    /// What its nodes say.
+    said: RefCell<Vec<Said>>,
 }
 
 impl<'a> Stage<'a> {
@@ -65,7 +69,7 @@ impl<'a> Stage<'a> {
             goals.notes.push("smoke size: it shows that everything works, no more".to_owned());
         }
         let progress = Progress::open(quiet);
-        Self { options, size, place, case, stop, progress, goals }
+        Self { options, size, place, case, stop, progress, goals, said: RefCell::default() }
     }
 
     pub(super) fn step(&mut self, what: &str) {
@@ -94,12 +98,15 @@ impl<'a> Stage<'a> {
         if self.stopped() {
             self.goals.notes.push("interrupted: what was not measured is missing".to_owned());
         }
+        let said = self.said.take().into_iter().flat_map(|said| warnings(&said));
+        self.goals.notes.extend(said.collect::<BTreeSet<_>>());
         self.goals
     }
 
     /// A node on a fresh directory.
     pub(super) fn node(&self, waiting: Waiting, further: &[&str]) -> Result<Resting, BenchError> {
         let broker = Broker::start_with(self.options, waiting, &self.place, further)?;
+        self.said.borrow_mut().extend(broker.said());
         broker.settle()?;
         Ok(Resting { stopped: None, broker })
     }

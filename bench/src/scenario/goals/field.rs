@@ -1,5 +1,6 @@
 //! A node for each way to wait, on the same CPU; all but the one that is measured are stopped.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,6 +65,11 @@ impl<'a> Field<'a> {
             topics,
             _scratch: scratch,
         })
+    }
+
+    /// What its nodes have warned of, each thing once.
+    pub(super) fn warnings(&self) -> BTreeSet<String> {
+        self.nodes.iter().flat_map(|(_, node)| node.broker.warnings()).collect()
     }
 
     /// A load with one producer and one request in flight, closed loop, on 1 KiB messages.

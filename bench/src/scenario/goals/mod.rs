@@ -60,5 +60,6 @@ pub fn measure(
             }
         }
     }
+    goals.notes.extend(field.warnings());
     Ok(goals)
 }

@@ -274,7 +274,7 @@ impl Session<'_> {
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut notes = self.notes.clone();
-        notes.extend(machine::busy_note());
+        notes.extend(machine::busy_note().into_iter().chain(self.broker.warnings()));
         Report {
             version: REPORT_VERSION,
             command: self.options.command.clone(),

@@ -1,38 +1,44 @@
 //! One shard's directory, through the reactor's ring.
 //!
-//! Reads top-down: [`RingDisk::open`] -> `submit` -> `advance` -> `complete`.
+//! Reads top-down: [`RingDisk::open`] -> `submit` -> `plan` -> `advance` -> `complete`; `files`
+//! has the descriptors.
 //!
 //! Invariants: at most `ops_inflight_max` operations; each completes exactly once; dropping the
 //! disk waits for what is in flight, because the kernel writes into memory we own.
 //! Absent: retries, deadlines (a device write is never raced), more than one thread.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use io_uring::opcode;
+use io_uring::types::Fd;
 use nix::libc;
 
 use super::super::block::{Block, Budget};
 use super::super::file;
 use super::super::{Completion, Disk, DiskOp, Errno, FileId, FileName, Full, OpId, Output, Space};
-use super::op::{Op, Opening, Product, Shared, Step, Transfer};
+use super::files::Files;
+use super::op::{Op, Product, Shared, Step};
+use super::plan::changing;
 use super::token::Owner;
 use super::uring::{Inbox, Ring, errno};
+use crate::limits::READ_FILES_MAX;
 
 /// What one disk may use.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskLimits {
     /// Operations in flight; beyond it `submit` answers [`Full`].
     pub ops_inflight_max: u32,
+    /// Descriptors of adopted files that are kept open, beside those in use.
+    pub descriptors_max: u32,
 }
 
 impl Default for DiskLimits {
     fn default() -> Self {
-        Self { ops_inflight_max: 256 }
+        Self { ops_inflight_max: 256, descriptors_max: READ_FILES_MAX }
     }
 }
 
@@ -48,16 +54,15 @@ pub struct RingDisk {
     ring: Rc<Ring>,
     path: PathBuf,
     shared: Shared,
-    budget: Budget,
+    pub(super) budget: Budget,
     limits: DiskLimits,
     number: u16,
     inbox: Rc<Inbox>,
     slots: Vec<Option<Pending>>,
     free: Vec<u32>,
-    files: BTreeMap<FileId, Rc<OwnedFd>>,
+    pub(super) files: Files,
     finished: Vec<Completion>,
     next_op: u64,
-    next_file: u32,
 }
 
 impl RingDisk {
@@ -83,10 +88,9 @@ impl RingDisk {
             inbox,
             slots: Vec::new(),
             free: Vec::new(),
-            files: BTreeMap::new(),
+            files: Files::new(limits.descriptors_max),
             finished: Vec::new(),
             next_op: 0,
-            next_file: 0,
         })
     }
 
@@ -96,38 +100,11 @@ impl RingDisk {
         self.slots.len() - self.free.len()
     }
 
-    fn file(&self, file: FileId) -> Result<Rc<OwnedFd>, Errno> {
-        self.files.get(&file).cloned().ok_or(Errno(libc::EBADF))
-    }
-
-    /// Turns the request into its state machine; `Err` is an answer, not a refusal.
-    fn plan(&mut self, op: DiskOp) -> Result<Op, Errno> {
-        Ok(match op {
-            DiskOp::Open { name, create } => Op::Open(Opening::new(path_of(name), create)),
-            DiskOp::Write { file, offset, data, durable, unwritten } => {
-                let len = u32::try_from(data.len()).map_err(|_| Errno(libc::EINVAL))?;
-                let transfer = Transfer::new(self.file(file)?, offset, len);
-                Op::Write { transfer, data, durable, unwritten }
-            }
-            DiskOp::Read { file, offset, len } => {
-                let transfer = Transfer::new(self.file(file)?, offset, len);
-                let block = self.budget.block(len).ok_or(Errno(libc::ENOMEM))?;
-                Op::Read { transfer, block }
-            }
-            DiskOp::Sync { file } => Op::Sync { file: self.file(file)? },
-            DiskOp::Zero { file, offset, len } => {
-                let transfer = Transfer::new(self.file(file)?, offset, len);
-                Op::Zero { transfer, by_device: false }
-            }
-            DiskOp::Rename { from, to } => Op::Rename { from: path_of(from), to: path_of(to) },
-            DiskOp::Remove { name } => Op::Remove { path: path_of(name) },
-            DiskOp::SyncDir => Op::SyncDir,
-            DiskOp::Close { file } => {
-                let descriptor = self.files.remove(&file).ok_or(Errno(libc::EBADF))?;
-                // Operations in flight keep the file; the last of them closes it.
-                Op::Close { fd: Rc::try_unwrap(descriptor).ok() }
-            }
-        })
+    /// Closes a descriptor for which nobody waits.
+    pub(super) fn close_aside(&self, descriptor: OwnedFd) {
+        let close = opcode::Close::new(Fd(descriptor.into_raw_fd())).build();
+        // SAFETY: the entry points to no memory; the descriptor is given away.
+        unsafe { self.ring.push(close.user_data(Owner::Nobody.encode())) };
     }
 
     fn issue(&mut self, slot: u32) {
@@ -144,40 +121,66 @@ impl RingDisk {
         loop {
             let Some((slot, result)) = self.inbox.0.borrow_mut().pop_front() else { return };
             self.ring.delivered(1);
-            let Some(place) = self.slots.get_mut(slot as usize) else { continue };
-            let Some(pending) = place else { continue };
+            let Some(Some(pending)) = self.slots.get_mut(slot as usize) else { continue };
             match pending.op.step(result, &self.shared) {
                 Step::Again => self.issue(slot),
-                Step::Done(result) => {
-                    let op = pending.id;
-                    *place = None;
-                    self.free.push(slot);
-                    let result = result.map(|product| self.output(product));
-                    self.finished.push(Completion { op, result });
-                }
+                Step::Done(result) => self.end(slot, result),
             }
         }
     }
 
-    fn output(&mut self, product: Product) -> Output {
-        match product {
+    /// The end of an operation, or of its first half.
+    fn end(&mut self, slot: u32, result: Result<Product, Errno>) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        let Some(Pending { id, op }) = place.take() else { return };
+        let result = match op {
+            Op::Locate(locate) => {
+                let change = changing(&locate.then);
+                match self.located(*locate, result) {
+                    Ok(op) => return self.begin(slot, id, op),
+                    Err(errno) => {
+                        if let Some(name) = change {
+                            self.files.changed(name, None, false);
+                        }
+                        Err(errno)
+                    }
+                }
+            }
+            Op::Rename { names: (from, to), .. } => {
+                self.files.changed(from, Some(to), result.is_ok());
+                result
+            }
+            Op::Remove { name, .. } => {
+                self.files.changed(name, None, result.is_ok());
+                result
+            }
+            _ => result,
+        };
+        self.free.push(slot);
+        let result = result.and_then(|product| self.output(product));
+        self.finished.push(Completion { op: id, result });
+    }
+
+    fn begin(&mut self, slot: u32, id: OpId, op: Op) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(Pending { id, op });
+        }
+        self.issue(slot);
+    }
+
+    fn output(&mut self, product: Product) -> Result<Output, Errno> {
+        Ok(match product {
             Product::Opened(descriptor, len) => {
-                let file = FileId(self.next_file);
-                self.next_file += 1;
-                self.files.insert(file, Rc::new(descriptor));
-                Output::Opened { file, len }
+                Output::Opened { file: self.files.opened(descriptor), len }
             }
             Product::Written => Output::Written,
             Product::Read(block) => Output::Read(block),
             Product::Synced => Output::Synced,
             Product::Done => Output::Done,
-        }
+            // It has been taken by the operation that needed it.
+            Product::Located(_) => return Err(Errno(libc::EIO)),
+        })
     }
-}
-
-fn path_of(name: FileName) -> CString {
-    // A shard's file names hold no NUL.
-    CString::new(name.to_string()).unwrap_or_default()
 }
 
 impl Disk for RingDisk {
@@ -188,7 +191,7 @@ impl Disk for RingDisk {
         let id = OpId(self.next_op);
         self.next_op += 1;
         match self.plan(op) {
-            // Nothing to do: its file is closed by the operations that still use it.
+            // Nothing to do: it has no descriptor, or the operations that use it close it.
             Ok(Op::Close { fd: None }) => {
                 self.finished.push(Completion { op: id, result: Ok(Output::Done) });
             }
@@ -197,12 +200,15 @@ impl Disk for RingDisk {
                     self.slots.push(None);
                     (self.slots.len() - 1) as u32
                 });
-                self.slots[slot as usize] = Some(Pending { id, op });
-                self.issue(slot);
+                self.begin(slot, id, op);
             }
             Err(errno) => self.finished.push(Completion { op: id, result: Err(errno) }),
         }
         Ok(id)
+    }
+
+    fn adopt(&mut self, name: FileName) -> FileId {
+        self.files.adopt(name)
     }
 
     fn flush(&mut self) {
@@ -253,6 +259,9 @@ impl Drop for RingDisk {
     }
 }
 
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod adopt_tests;
 #[cfg(test)]
 #[path = "disk_tests.rs"]
 mod tests;

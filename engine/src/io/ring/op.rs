@@ -1,7 +1,8 @@
 //! Disk operations as state machines: `entry` builds the next SQE, `step` takes its result.
 //!
 //! Most operations are one SQE. Creating takes up to three (descriptor, length, allocation), zeroing
-//! one per MiB, and short transfers are continued. A durable write is one with RWF_DSYNC: a second
+//! one per MiB, and short transfers are continued. What needs an adopted file that has no descriptor
+//! is preceded by one that opens it ([`Locate`]). A durable write is one with RWF_DSYNC: a second
 //! descriptor with O_DSYNC would do the same, and a log has many files.
 //!
 //! Invariants: an operation owns all memory its entry points to (paths, blocks), at a stable
@@ -23,7 +24,7 @@ use nix::libc;
 use nix::sys::stat::fstat;
 
 use super::super::block::{Block, Slice};
-use super::super::{BLOCK_BYTES, Errno};
+use super::super::{BLOCK_BYTES, DiskOp, Errno, FileId, FileName};
 use super::uring::raw;
 
 /// `fallocate` mode: write zeros, on the device itself where it can (Linux 6.17). Not in `libc`.
@@ -71,15 +72,25 @@ enum OpenStage {
     Allocate,
 }
 
+/// The opening of an adopted file, for reading, on behalf of the operation that comes then.
+#[derive(Debug)]
+pub(super) struct Locate {
+    pub(super) file: FileId,
+    pub(super) name: FileName,
+    pub(super) path: CString,
+    pub(super) then: DiskOp,
+}
+
 #[derive(Debug)]
 pub(super) enum Op {
+    Locate(Box<Locate>),
     Open(Opening),
     Write { transfer: Transfer, data: Slice, durable: bool, unwritten: bool },
     Read { transfer: Transfer, block: Block },
     Sync { file: Rc<OwnedFd> },
     Zero { transfer: Transfer, by_device: bool },
-    Rename { from: CString, to: CString },
-    Remove { path: CString },
+    Rename { names: (FileName, FileName), from: CString, to: CString },
+    Remove { name: FileName, path: CString },
     SyncDir,
     Close { fd: Option<OwnedFd> },
 }
@@ -87,6 +98,7 @@ pub(super) enum Op {
 /// What an operation produced.
 #[derive(Debug)]
 pub(super) enum Product {
+    Located(OwnedFd),
     Opened(OwnedFd, u64),
     Written,
     Read(Block),
@@ -180,6 +192,9 @@ impl Op {
     pub(super) fn entry(&mut self, shared: &Shared) -> squeue::Entry {
         let dir = Fd(raw(&shared.dir));
         match self {
+            Self::Locate(locate) => opcode::OpenAt::new(dir, locate.path.as_ptr())
+                .flags(libc::O_RDONLY | libc::O_DIRECT | libc::O_CLOEXEC)
+                .build(),
             Self::Open(opening) => opening.entry(&shared.dir),
             Self::Write { transfer, data, durable, unwritten } => {
                 let from = data.as_ptr().wrapping_add(transfer.done as usize);
@@ -215,12 +230,12 @@ impl Op {
                     .build()
                     .flags(Flags::ASYNC)
             }
-            Self::Rename { from, to } => {
+            Self::Rename { from, to, .. } => {
                 opcode::RenameAt::new(dir, from.as_ptr(), dir, to.as_ptr())
                     .flags(RENAME_NOREPLACE)
                     .build()
             }
-            Self::Remove { path } => opcode::UnlinkAt::new(dir, path.as_ptr()).build(),
+            Self::Remove { path, .. } => opcode::UnlinkAt::new(dir, path.as_ptr()).build(),
             Self::SyncDir => opcode::Fsync::new(dir).build(),
             // The descriptor is given away: the kernel closes it whatever the result.
             Self::Close { fd } => opcode::Close::new(Fd(take_raw(fd))).build(),
@@ -233,6 +248,7 @@ impl Op {
             return self.failed(Errno(-result), shared);
         }
         match self {
+            Self::Locate(_) => Step::Done(Ok(Product::Located(adopt(result)))),
             Self::Open(opening) => opening.step(result),
             Self::Write { transfer, .. } => moved(transfer, result, || Product::Written),
             Self::Read { transfer, .. } => match transfer.advance(result as u32) {

@@ -34,6 +34,8 @@ pub struct SimDisk {
     pub(super) names: Namespace,
     pub(super) contents: BTreeMap<Inode, Contents>,
     pub(super) open: BTreeMap<FileId, Inode>,
+    /// Files that are only read. Without an inode there was no file of the name when it was needed.
+    pub(super) adopted: BTreeMap<FileId, (FileName, Option<Inode>)>,
     pub(super) in_flight: BTreeMap<OpId, InFlight>,
     due: BinaryHeap<Reverse<(Nanos, u64, OpId)>>,
     next_op: u64,
@@ -77,6 +79,7 @@ impl SimDisk {
             next_inode: contents.len() as u32,
             contents,
             open: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             due: BinaryHeap::new(),
             next_op: 0,
@@ -116,12 +119,25 @@ impl SimDisk {
     /// The process that used the disk is gone, and with it its handles. Nothing may be in flight.
     pub fn close_all(&mut self) {
         self.open.clear();
+        self.adopted.clear();
         self.forget_unreachable();
     }
 
     /// What goes wrong; may be changed at any time, for operations submitted later.
     pub fn faults(&mut self) -> &mut FaultPlan {
         &mut self.faults
+    }
+
+    /// Somebody takes a file out of the directory, under the node's feet: what has adopted it finds
+    /// it no more.
+    ///
+    /// # Panics
+    /// If there is no such file, or its names are not durable.
+    pub fn take_away(&mut self, name: FileName) {
+        let Some(inode) = self.names.take_away(name) else { panic!("there is no {name}") };
+        let adopted = self.adopted.values_mut();
+        adopted.filter(|(_, file)| *file == Some(inode)).for_each(|(_, file)| *file = None);
+        self.forget_unreachable();
     }
 
     /// Flips bit `bit` (0-7) of a byte of a file, in the cache and on the medium.
@@ -241,18 +257,35 @@ impl SimDisk {
             }
             DiskOp::Read { file, offset, len } => {
                 check_range("read", offset, u64::from(len), u64::MAX);
-                let file = handle(&self.open, file);
-                Operation::Read { file, offset, block: self.budget.block(len) }
+                match self.readable(file) {
+                    Some(file) => Operation::Read { file, offset, block: self.budget.block(len) },
+                    None => Operation::Missing,
+                }
             }
-            DiskOp::Sync { file } => Operation::Sync { file: handle(&self.open, file) },
+            DiskOp::Sync { file } => {
+                self.readable(file).map_or(Operation::Missing, |file| Operation::Sync { file })
+            }
             DiskOp::Rename { from, to } => Operation::Change(Change::Rename { from, to }),
             DiskOp::Remove { name } => Operation::Change(Change::Remove { name }),
             DiskOp::SyncDir => Operation::SyncDir,
             DiskOp::Close { file } => {
-                handle(&self.open, file);
-                self.open.remove(&file);
+                if self.adopted.remove(&file).is_none() {
+                    handle(&self.open, file);
+                    self.open.remove(&file);
+                }
                 Operation::Close
             }
+        }
+    }
+
+    /// What a handle stands for that may only be read; `None`: there is no such file.
+    fn readable(&mut self, file: FileId) -> Option<Inode> {
+        match self.adopted.get_mut(&file) {
+            Some((name, inode)) => {
+                *inode = inode.or_else(|| Some(self.names.get(*name)?.file));
+                *inode
+            }
+            None => Some(handle(&self.open, file)),
         }
     }
 
@@ -264,6 +297,7 @@ impl SimDisk {
         durable: bool,
         data: Option<(crate::io::block::Slice, Rc<[u8]>)>,
     ) -> Operation {
+        assert!(!self.adopted.contains_key(&file), "write to {file:?}, which was adopted");
         let file = handle(&self.open, file);
         let file_len = self.contents.get(&file).map_or(0, |contents| contents.len);
         check_range("write", offset, len, file_len);
@@ -334,6 +368,13 @@ impl Disk for SimDisk {
             self.event();
         }
         Ok(id)
+    }
+
+    fn adopt(&mut self, name: FileName) -> FileId {
+        let file = FileId(self.next_file);
+        self.next_file += 1;
+        self.adopted.insert(file, (name, self.names.get(name).map(|entry| entry.file)));
+        file
     }
 
     fn flush(&mut self) {}

@@ -30,6 +30,7 @@ impl SimDisk {
         match operation {
             Operation::Open { name, create, file } => self.finish_open(name, create, file, at),
             Operation::Read { file, offset, block } => self.finish_read(file, offset, block),
+            Operation::Missing => Err(ENOENT),
             Operation::Change(change) => self.names.change(change, at).map(|()| Output::Done),
             Operation::SyncDir => {
                 self.names.sync(cutoff);
@@ -132,11 +133,17 @@ impl SimDisk {
     /// Bytes of all files that have a name or are open.
     pub(super) fn used(&self) -> u64 {
         let named = self.names.visible().0.values().map(|entry| entry.file);
-        let mut files: Vec<Inode> = named.chain(self.open.values().copied()).collect();
+        let mut files: Vec<Inode> = named.chain(self.handles()).collect();
         files.sort_unstable();
         files.dedup();
         let lens = files.iter().filter_map(|file| self.contents.get(file));
         lens.map(|contents| contents.len).sum()
+    }
+
+    /// The files of all handles.
+    fn handles(&self) -> impl Iterator<Item = Inode> {
+        let adopted = self.adopted.values().filter_map(|(_, inode)| *inode);
+        self.open.values().copied().chain(adopted)
     }
 
     fn finish_read(
@@ -161,7 +168,7 @@ impl SimDisk {
     /// Drops contents that no name, no handle and no operation can reach, not even after a crash.
     pub(super) fn forget_unreachable(&mut self) {
         let mut reachable = self.names.reachable();
-        reachable.extend(self.open.values());
+        reachable.extend(self.handles());
         reachable.extend(self.in_flight.values().filter_map(|other| match &other.operation {
             Operation::Write(write) => Some(write.file),
             Operation::Read { file, .. } | Operation::Sync { file } => Some(*file),

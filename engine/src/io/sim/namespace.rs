@@ -91,6 +91,13 @@ impl Namespace {
         Ok(())
     }
 
+    /// Takes a durable name away, and what happened to it is forgotten; returns its file.
+    pub(super) fn take_away(&mut self, name: FileName) -> Option<Inode> {
+        assert!(self.pending.is_empty(), "simulator: take names away when all are durable");
+        self.durable.0.remove(&name);
+        self.visible.0.remove(&name).map(|entry| entry.file)
+    }
+
     /// Makes durable what had happened by event `cutoff`.
     pub(super) fn sync(&mut self, cutoff: u64) {
         let covered = self.pending.partition_point(|(at, _)| *at <= cutoff);

@@ -30,6 +30,8 @@ pub(super) enum Operation {
     Sync {
         file: Inode,
     },
+    /// A read or a sync of an adopted file that is not there.
+    Missing,
     Change(Change),
     SyncDir,
     Close,
@@ -39,7 +41,7 @@ impl Operation {
     /// Whether its completion is an event.
     pub(super) fn changes_state(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Close => false,
+            Self::Read { .. } | Self::Missing | Self::Close => false,
             Self::Open { create, .. } => create.is_some(),
             Self::Write(_) | Self::Sync { .. } | Self::Change(_) | Self::SyncDir => true,
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{EIO, OpenError, io};
 use crate::io::block::Slice;
-use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run, run_all};
+use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Output, run};
 use crate::log::position::LogPos;
 use crate::log::segment_format::SegmentHeader;
 use crate::log::segments::Geometry;
@@ -125,8 +125,6 @@ fn check_header(
     Ok(header)
 }
 
-type OpenSegments = (BTreeMap<u64, FileId>, BTreeMap<u64, SegmentHeader>);
-
 /// The numbers of the segments among `names`.
 pub(crate) fn segment_numbers(names: &[FileName]) -> impl Iterator<Item = u64> {
     names.iter().filter_map(|name| match name {
@@ -135,39 +133,58 @@ pub(crate) fn segment_numbers(names: &[FileName]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Opens every segment; all must be there and be what their names say.
-pub(super) fn open_segments<D: Disk>(
+fn damaged(geometry: &Geometry, number: u64, what: &'static str) -> OpenError {
+    OpenError::Damaged { at: LogPos(number.saturating_mul(geometry.segment_bytes)), what }
+}
+
+/// Takes every segment into use by its name, to be read. None may be missing between two others.
+pub(super) fn adopt_segments<D: Disk>(
     disk: &mut D,
     geometry: &Geometry,
     names: &[FileName],
-) -> Result<OpenSegments, OpenError> {
-    let damaged = |number: u64, what| {
-        let at = LogPos(number.saturating_mul(geometry.segment_bytes));
-        OpenError::Damaged { at, what }
-    };
+) -> Result<BTreeMap<u64, FileId>, OpenError> {
     let numbers: Vec<u64> = segment_numbers(names).collect();
     let ends = numbers.windows(2).find(|pair| pair.first().map(|n| n + 1) != pair.last().copied());
     if let Some(number) = ends.and_then(|pair| pair.last()) {
-        return Err(damaged(*number, "the segment before is missing"));
+        return Err(damaged(geometry, *number, "the segment before is missing"));
     }
     if let Some(number) = numbers.last().filter(|number| !is_possible(geometry, **number)) {
-        return Err(damaged(*number, BEYOND));
+        return Err(damaged(geometry, *number, BEYOND));
     }
-    let open = |&number: &u64| DiskOp::Open { name: FileName::Segment(number), create: None };
-    let mut files = BTreeMap::new();
-    for (&number, result) in numbers.iter().zip(run_all(disk, numbers.iter().map(open))) {
-        let (file, len) = opened(result, "opening a segment")?;
-        if len != geometry.segment_bytes {
-            return Err(damaged(number, WRONG_LENGTH));
-        }
-        files.insert(number, file);
+    let adopt = |number| (number, disk.adopt(FileName::Segment(number)));
+    Ok(numbers.into_iter().map(adopt).collect())
+}
+
+/// Opens a segment to go on in it.
+pub(super) fn reopen_segment<D: Disk>(
+    disk: &mut D,
+    geometry: &Geometry,
+    number: u64,
+    adopted: FileId,
+) -> Result<FileId, OpenError> {
+    let open = DiskOp::Open { name: FileName::Segment(number), create: None };
+    let (file, len) = opened(run(disk, open), "opening a segment")?;
+    if len != geometry.segment_bytes {
+        return Err(damaged(geometry, number, WRONG_LENGTH));
     }
-    let read = |&file: &FileId| DiskOp::Read { file, offset: 0, len: BLOCK_BYTES };
-    let mut headers = BTreeMap::new();
-    for (&number, result) in numbers.iter().zip(run_all(disk, files.values().map(read))) {
-        let block = read_block(result, "reading a segment header")?;
-        let header = check_header(&block, geometry, number);
-        headers.insert(number, header.map_err(|what| damaged(number, what))?);
+    run(disk, DiskOp::Close { file: adopted }).map_err(io("closing a segment"))?;
+    Ok(file)
+}
+
+/// Looks at segments that are about to be read: they must be what their names say. Returns how
+/// much of each is written space.
+pub(super) fn check_segments<D: Disk>(
+    disk: &mut D,
+    geometry: &Geometry,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<BTreeMap<u64, u64>, OpenError> {
+    let mut prefilled = BTreeMap::new();
+    for number in numbers {
+        let segment = open_segment(disk, geometry, number)?;
+        let segment = segment.map_err(|what| damaged(geometry, number, what))?;
+        let header = segment.header.map_err(|what| damaged(geometry, number, what))?;
+        run(disk, DiskOp::Close { file: segment.file }).map_err(io("closing a segment"))?;
+        prefilled.insert(number, header.prefilled_bytes);
     }
-    Ok((files, headers))
+    Ok(prefilled)
 }

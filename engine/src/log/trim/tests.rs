@@ -23,7 +23,7 @@ impl Scene {
 
     fn begin(&mut self) {
         assert!(!self.trim.is_busy());
-        self.trim.begin(&mut self.disk, (4, FILE), Some((9, FILLED)), self.now);
+        self.trim.begin(&mut self.disk, (4, FILE), Some((9, Some(FILLED))), self.now);
         assert!(self.trim.is_busy());
     }
 
@@ -65,6 +65,35 @@ fn a_segment_becomes_a_spare_once_its_name_is_durable() {
     assert_eq!(scene.trim.filled(9), Some(FILLED), "it waits for its turn");
     scene.trim.made(9);
     assert_eq!(scene.trim.filled(9), None);
+}
+
+/// A block with the header of segment `number`.
+fn header_of(number: u64) -> Output {
+    let geometry = super::super::scripted::geometry(2 * FILLED);
+    let mut disk = Scripted::new();
+    let header = geometry.header(number, 1, FILLED);
+    Output::Read(super::super::segments::header_block(&mut disk, &header).unwrap())
+}
+
+#[test]
+fn what_is_not_known_of_a_segment_its_header_tells() {
+    let answers =
+        [(Ok(header_of(4)), FILLED), (Ok(header_of(5)), 0), (Ok(Output::Done), 0), (Err(EIO), 0)];
+    for (answer, filled) in answers {
+        let mut scene = Scene::new();
+        scene.trim.begin(&mut scene.disk, (4, FILE), Some((9, None)), scene.now);
+        let op = scene.disk.expect(Asked::Read { file: FILE });
+        assert_eq!(scene.trim.busy_since(), Some(scene.now));
+        assert!(scene.trim.is_busy() && scene.trim.is_making(9));
+        scene.end(op, answer);
+        let op = scene.disk.expect(MOVE);
+        scene.finish(op);
+        assert_eq!(scene.trim.filled(9), Some(filled));
+    }
+    // Of one that goes nobody wants to know.
+    let mut scene = Scene::new();
+    scene.trim.begin(&mut scene.disk, (4, FILE), None, scene.now);
+    scene.disk.expect(REMOVE);
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Log {
             self.recorded_end = self.durable_end;
         }
         self.superblock.step(disk, now);
+        self.segments.settle(disk, self.durable_end);
         // Where the device is the bottleneck, zeros would only take its time: the log goes on in
         // unwritten space.
         if self.sealed.is_empty() {

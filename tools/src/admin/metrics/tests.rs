@@ -4,16 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 use net::client::NodeCounter;
+use net::wire::SHARD_ANY;
 use prometheus_parse::{Scrape as Parsed, Value};
 
+use super::figures::ROWS;
 use super::*;
+use crate::admin::topics::{Lag, Topic};
 
 fn scrape(stats: NodeStats) -> String {
-    text(Arc::new(stats), Process::now(), false).unwrap()
+    text(Arc::new(stats), Arc::new(topics()), Process::now(), false).unwrap()
 }
 
 fn parse(text: &str) -> Parsed {
     Parsed::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap()
+}
+
+fn topics() -> Topics {
+    let topic = |name: &str, appended| Topic {
+        name: name.to_owned(),
+        queues: 4,
+        appended,
+        held: appended / 2,
+        held_bytes: 1 << 20,
+    };
+    let lag = Lag { group: "billing".to_owned(), topic: "orders".to_owned(), records: 17 };
+    Topics {
+        topics: vec![topic("orders", 900), topic("log", 8)],
+        lags: vec![lag],
+        omitted: 3,
+        groups_omitted: 2,
+    }
 }
 
 /// A figure of every row, on two shards, and histograms of all kinds.
@@ -47,6 +67,17 @@ fn a_parser_reads_what_was_measured() {
     };
     assert!(matches!(find("uringmq_produced_records_total", "1"), Value::Untyped(v) if v == 50.0));
     assert!(matches!(find("uringmq_disk_used_ratio", "0"), Value::Gauge(v) if v == 0.5));
+    assert!(
+        matches!(find("uringmq_device_busy_seconds_total", "0"), Value::Untyped(v) if v == 5e-8)
+    );
+    let of_topic = |name: &str, topic: &str| {
+        let mut samples = parsed.samples.iter();
+        let sample = samples.find(|s| s.metric == name && s.labels.get("topic") == Some(topic));
+        sample.unwrap_or_else(|| panic!("{name}")).value.clone()
+    };
+    let appended = of_topic("uringmq_topic_appended_records_total", "orders");
+    assert!(matches!(appended, Value::Untyped(v) if v == 900.0), "{appended:?}");
+    assert!(matches!(of_topic("uringmq_topic_held_records", "log"), Value::Gauge(v) if v == 4.0));
     let Value::Histogram(buckets) = find("uringmq_request_duration_seconds", "1") else {
         panic!("no histogram");
     };
@@ -64,6 +95,9 @@ fn a_parser_reads_what_was_measured() {
     let sum = line(&format!("uringmq_request_stage_duration_seconds_sum{stage}"));
     let sum: f64 = sum.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((29.5..31.0).contains(&sum), "{sum}");
+    line("uringmq_pump_busy_seconds_total{reactor=\"1\"} ");
+    line("uringmq_group_lag_records{group=\"billing\",topic=\"orders\"} 17");
+    line("uringmq_topics_omitted 3");
     assert!(text.contains("# TYPE uringmq_wings unknown\n") && text.contains("\nuringmq_wings 7"));
     assert!(text.ends_with("# EOF\n"));
 }

@@ -118,7 +118,7 @@ fn limits() {
     });
     expect("memlock", Level::Ok, ["unlimited", ""], |f| f.memlock = (u64::MAX, u64::MAX));
     for (files, level) in
-        [(100, Level::Fail), (1024, Level::Warn), (8192, Level::Note), (u64::MAX, Level::Ok)]
+        [(100, Level::Fail), (512, Level::Warn), (1024, Level::Note), (u64::MAX, Level::Ok)]
     {
         let says = if level == Level::Ok { "unlimited" } else { "RLIMIT_NOFILE is" };
         let fix = if level == Level::Ok { "" } else { "LimitNOFILE" };

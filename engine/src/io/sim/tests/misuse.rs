@@ -77,6 +77,15 @@ fn use_after_close() {
 }
 
 #[test]
+#[should_panic(expected = "write to FileId(1), which was adopted")]
+fn write_to_an_adopted_file() {
+    let (mut disk, _) = disk_with_file();
+    let file = disk.adopt(LOG);
+    let op = write(&mut disk, file, 0, 1, true);
+    let _ = disk.submit(op);
+}
+
+#[test]
 #[should_panic(expected = "memory of the write in flight to 0..4096 was changed")]
 fn memory_changed_under_a_write() {
     let (mut disk, file) = disk_with_file();

@@ -1,5 +1,6 @@
 //! Rules 6 and 7: names, and whose the data is.
 
+use super::super::faults::ENOENT;
 use super::*;
 
 #[test]
@@ -93,4 +94,42 @@ fn lost_growth_takes_along_what_was_written_beyond_the_old_end() {
     assert_eq!(disk.crash(CrashPolicy::LoseAll).len(LOG), Some(u64::from(BLOCK)));
     run(&mut disk, DiskOp::SyncDir).unwrap();
     assert_eq!(byte(&disk.crash(CrashPolicy::LoseAll), LOG, 1), 1);
+}
+
+#[test]
+fn an_adopted_handle_follows_its_file() {
+    let mut disk = with_fua();
+    let file = durable_file(&mut disk, SPARE, 1);
+    durable(&mut disk, file, 0, 1);
+    let adopted = disk.adopt(SPARE);
+    run(&mut disk, DiskOp::Close { file }).unwrap();
+    run(&mut disk, DiskOp::Rename { from: SPARE, to: LOG }).unwrap();
+    let other = open(&mut disk, SPARE, 1);
+    durable(&mut disk, other, 0, 2);
+    assert_eq!(read(&mut disk, adopted, 0), [1; BLOCK as usize], "under another name");
+    run(&mut disk, DiskOp::Remove { name: LOG }).unwrap();
+    run(&mut disk, DiskOp::SyncDir).unwrap();
+    assert_eq!(read(&mut disk, adopted, 0), [1; BLOCK as usize], "readable until closed");
+    assert!(matches!(run(&mut disk, DiskOp::Sync { file: adopted }), Ok(Output::Synced)));
+    run(&mut disk, DiskOp::Close { file: adopted }).unwrap();
+    assert_eq!(disk.files_held().0, 1);
+}
+
+#[test]
+fn an_adopted_file_that_is_not_there_is_missed_when_it_is_read() {
+    let mut disk = with_fua();
+    let missing = disk.adopt(LOG);
+    let op = |file| DiskOp::Read { file, offset: 0, len: BLOCK };
+    assert_eq!(run(&mut disk, op(missing)).unwrap_err(), ENOENT);
+    assert_eq!(run(&mut disk, DiskOp::Sync { file: missing }).unwrap_err(), ENOENT);
+    let file = durable_file(&mut disk, SPARE, 1);
+    durable(&mut disk, file, 0, 1);
+    let adopted = disk.adopt(SPARE);
+    assert_eq!(read(&mut disk, adopted, 0), [1; BLOCK as usize]);
+    disk.take_away(SPARE);
+    assert_eq!(run(&mut disk, op(adopted)).unwrap_err(), ENOENT);
+    assert_eq!(read(&mut disk, file, 0), [1; BLOCK as usize], "who had opened it has it");
+    assert_eq!(disk.list().unwrap(), []);
+    durable_file(&mut disk, LOG, 1);
+    assert_eq!(read(&mut disk, missing, 0), [0; BLOCK as usize], "the next one tries again");
 }

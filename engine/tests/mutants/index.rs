@@ -1,0 +1,28 @@
+//! The index of records.
+
+use super::Mutant;
+
+const KEYS: &str = "src/index/keys.rs";
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "the-newest-keys-are-left-out-of-the-index",
+        edits: &[(KEYS, "        pile.close();\n        let firsts", "        let firsts")],
+    },
+    Mutant {
+        name: "an-index-footer-before-its-body-is-durable",
+        edits: &[(
+            "src/index/save.rs",
+            "State::Writing { file, offset }\n    } else {\n        State::Syncing { file }",
+            "State::Writing { file, offset }\n    } else {\n        State::Footer { file }",
+        )],
+    },
+    Mutant {
+        name: "a-start-inside-a-group-takes-all-of-it",
+        edits: &[(
+            "src/index/queue.rs",
+            "let gone = if end > offset {",
+            "let gone = if end > u64::MAX - 1 {",
+        )],
+    },
+];
