@@ -417,7 +417,11 @@ impl<'a> Node<'a> {
                         return Some(found);
                     }
                 }
+                // An index is being made again, unless the machine has crashed meanwhile.
                 Some(Effect::LookedUp { result: Err(FetchError::Busy), .. }) => {
+                    if self.crashed() {
+                        return None;
+                    }
                     self.advance(1_000_000);
                 }
                 None if self.crashed() => return None,

@@ -142,14 +142,14 @@ pub const ALL: &[Case] = &[
         number: 12,
         name: "idle-connections",
         what: "10,000 silent connections and 10,000 waiting fetches, against none",
-        takes: "1 minute, 20,100 descriptors",
+        takes: "1 minute, 26,800 descriptors",
         how: How::Stage(idle_connections::measure),
     },
     Case {
         number: 13,
         name: "overload",
         what: "twice the peak offered for a minute: goodput, memory, back to normal",
-        takes: "4 minutes",
+        takes: "4 minutes, 5 GB of disk",
         how: How::Stage(overload::measure),
     },
     Case {

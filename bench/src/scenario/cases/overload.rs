@@ -20,6 +20,8 @@ const PRODUCERS: u32 = 16;
 /// Enough that the node, not the client, has to hold what is too much.
 const IN_FLIGHT: u32 = 4_096;
 const FOR: Duration = Duration::from_secs(60);
+/// A minute of it would fill tens of gigabytes: space is used again.
+const KEEP: [&str; 2] = ["--retention-size", "4GiB"];
 const LIGHT_PER_S: f64 = 500.0;
 const RECOVERS_IN: Duration = Duration::from_secs(1);
 /// The engine's blocks may take 128 MiB, and an idle node 32.
@@ -28,7 +30,7 @@ const RSS_MIB_MAX: f64 = 160.0;
 pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
     let messages = Arc::new(Messages::generated(MESSAGE_BYTES));
     stage.step("starting");
-    let node = stage.node(stage.options.waiting, &[])?;
+    let node = stage.node(stage.options.waiting, &KEEP)?;
     let id = topic(&mut node.broker.control()?, "overload", 1, Ack::Durable)?;
     let time = if stage.size.smoke { stage.time() } else { FOR };
     // A minute each: as many rounds as usual would take too long.

@@ -2,7 +2,9 @@
 //! beside it.
 //!
 //! No sockets and no threads but the pinned ones: each has a ring, a log and one shard, and appends
-//! batches of one message at level `memory` as fast as it can. The yardstick, in the same round, is a
+//! batches of one message at level `memory`, at a rate that one device takes from two of them without
+//! making them wait: as fast as they can they would wait for it, and be compared by how they wait. The
+//! yardstick, in the same round, is a
 //! pinned loop that computes checksums of what fits its cache: what two of them keep of one's rate is
 //! what this machine's CPUs leave to anybody. Figures are per second of the threads' own CPU time.
 
@@ -34,6 +36,12 @@ use crate::yardstick::process::thread_cpu;
 /// Batches of a turn: as many as a busy reactor receives at once.
 const TURN_BATCHES: usize = 64;
 const VALUE_BYTES: [usize; 2] = [100, 1024];
+/// What one shard's messages amount to, in bytes a second.
+const BYTES_PER_S: f64 = 150e6;
+/// What a short message takes of the log beside its bytes.
+const OVERHEAD_BYTES: usize = 120;
+/// Turns between two looks at the clock.
+const BURST_TURNS: u32 = 16;
 /// While the device is behind.
 const PAUSE: Duration = Duration::from_micros(100);
 /// What each log may take of the disk.
@@ -128,6 +136,10 @@ struct Appends {
     answers: Answers,
     topic: u32,
     batch: Vec<u8>,
+    /// A message is due so often.
+    interval: Duration,
+    begun: Option<Instant>,
+    appended: u32,
     /// Removed when the shard has gone.
     _dir: Scratch,
 }
@@ -155,7 +167,11 @@ impl Appends {
         append_single(&mut batch, &record, BATCH_BYTES_MAX)
             .map_err(|error| BenchError::load("a batch")(error.into()))?;
         let answers = Answers::default();
-        let mut appends = Self { ring, broker, answers, topic: 0, batch, _dir: dir };
+        let per_s = BYTES_PER_S / (value_bytes + OVERHEAD_BYTES) as f64;
+        let interval = Duration::from_secs_f64(1.0 / per_s);
+        let (begun, appended) = (None, 0);
+        let mut appends =
+            Self { ring, broker, answers, topic: 0, batch, interval, begun, appended, _dir: dir };
         appends.create();
         Ok(appends)
     }
@@ -191,6 +207,17 @@ impl Appends {
 
 impl Work for Appends {
     fn step(&mut self) -> u64 {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let ahead = (self.interval * self.appended).saturating_sub(begun.elapsed());
+        if !ahead.is_zero() {
+            std::thread::sleep(ahead);
+        }
+        (0..BURST_TURNS).map(|_| self.burst()).sum()
+    }
+}
+
+impl Appends {
+    fn burst(&mut self) -> u64 {
         if self.broker.is_congested() {
             std::thread::sleep(PAUSE);
             self.turn();
@@ -210,6 +237,7 @@ impl Work for Appends {
         let stored = self.answers.effects.iter().filter(|effect| stored(effect)).count();
         self.answers.effects.clear();
         self.answers.topics.clear();
+        self.appended += stored as u32;
         stored as u64
     }
 }
