@@ -61,6 +61,10 @@ pub const PREFILL_STEP_BYTES: u32 = 1 << 20;
 /// Written space that must exist before a new log takes its first append.
 pub const PREFILL_FIRST_BYTES: u64 = 4 << 20;
 
+/// Segments that left a log and wait, as spares, for later ones to be made from them: a roll may let
+/// one go before the next segment has taken the one that waits for it.
+pub const SPARES_MAX: usize = 2;
+
 /// What a log's last segment keeps back for a checkpoint, beside twice the size of the last one: a
 /// small one is two groups of a block each, and crashes may cut some short.
 pub const CHECKPOINT_ROOM_BYTES: u64 = 16 << 10;

@@ -20,7 +20,7 @@ use super::topics::Topics;
 use super::{Expected, Found, Group, Walked, files};
 use crate::broker::METADATA_QUEUE;
 use crate::io::{Disk, FileName};
-use crate::log::segments::Geometry;
+use crate::log::segments::{Geometry, is_spare_for};
 use crate::shard::checkpoint_format::Part;
 
 /// What was found of a shard's derived data.
@@ -169,7 +169,8 @@ impl Derived {
             let current = self.geometry.number_before(walked.end);
             let unseen = walked.index_numbers.iter().filter(|n| !self.seen.contains(n));
             self.report.leftover.extend(unseen);
-            let unused = walked.spare_numbers.iter().filter(|n| **n != current + 1);
+            let spares = walked.spare_numbers.iter();
+            let unused = spares.filter(|number| !is_spare_for(current + 1, **number));
             self.report.spares.extend(unused);
         }
         (self.report, damages)

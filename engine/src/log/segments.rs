@@ -17,8 +17,9 @@ use super::position::LogPos;
 use super::segment_format::SegmentHeader;
 use super::successor::Successor;
 use super::trim::Trim;
+pub use super::trim::is_spare_for;
 use crate::io::block::Block;
-use crate::io::{BLOCK_BYTES, Completion, Disk, Errno, FileId, Nanos};
+use crate::io::{BLOCK_BYTES, Completion, Disk, Errno, FileId, FileName, Nanos};
 use crate::limits::PREFILL_STEP_BYTES;
 
 /// The successor is made when this share of the current segment is used ...
@@ -86,6 +87,15 @@ impl Segments {
     pub fn set_prefill_step(&mut self, bytes: u32) {
         debug_assert!(bytes > 0 && bytes.is_multiple_of(BLOCK_BYTES));
         self.prefill_step_bytes = bytes;
+    }
+
+    /// Spares among these files are what later segments are made from.
+    pub fn keep_spares(&mut self, names: &[FileName]) {
+        let spares = names.iter().filter_map(|name| match name {
+            FileName::Spare(number) => Some(*number),
+            _ => None,
+        });
+        self.trim.keep(self.current + 1, spares);
     }
 
     /// Segments behind the current one are there when a power loss took the end of the log but not

@@ -11,8 +11,11 @@
 //! Absent: what may be trimmed (the caller must know that nobody reads the segment any more, that
 //! all of it is durable, and that a checkpoint stands behind it).
 
+use std::collections::VecDeque;
+
 use super::segment_format::SegmentHeader;
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, Nanos, OpId, Output};
+use crate::limits::SPARES_MAX;
 
 /// How long trimming rests after a failure.
 const RETRY_NANOS: u64 = 250_000_000;
@@ -51,8 +54,8 @@ pub(super) struct Trim {
     /// When the operation in flight, or the last one, was submitted.
     submitted: Nanos,
     job: Option<Job>,
-    /// A spare that waits to be used.
-    waiting: Option<Recycled>,
+    /// Spares that wait to be used, by number.
+    waiting: VecDeque<Recycled>,
     recycled: u64,
     removed: u64,
 }
@@ -60,7 +63,15 @@ pub(super) struct Trim {
 impl Trim {
     pub(super) fn new() -> Self {
         let (state, submitted) = (State::Idle, Nanos(0));
-        Self { state, submitted, job: None, waiting: None, recycled: 0, removed: 0 }
+        Self { state, submitted, job: None, waiting: VecDeque::new(), recycled: 0, removed: 0 }
+    }
+
+    /// Spares that an earlier life left, for this log whose next segment is `next`. How much of
+    /// them is written space nobody knows any more.
+    pub(super) fn keep(&mut self, next: u64, spares: impl Iterator<Item = u64>) {
+        let found = spares.filter(|number| is_spare_for(next, *number));
+        self.waiting.extend(found.map(|number| Recycled { number, filled: 0 }));
+        self.waiting.make_contiguous().sort_unstable_by_key(|spare| spare.number);
     }
 
     /// Whether a segment is on its way out.
@@ -96,16 +107,17 @@ impl Trim {
     /// How much of the spare of this number is written space, in bytes; none of one that was never
     /// a segment.
     pub(super) fn filled(&self, number: u64) -> Option<u64> {
-        self.waiting.filter(|spare| spare.number == number).map(|spare| spare.filled)
+        self.waiting.iter().find(|spare| spare.number == number).map(|spare| spare.filled)
     }
 
     /// The segment of this number was made, from a spare or not.
     pub(super) fn made(&mut self, number: u64) {
-        self.waiting = self.waiting.filter(|spare| spare.number > number);
+        self.waiting.retain(|spare| spare.number > number);
     }
 
     /// Begins with segment `number`. If `spare` says a number, and how many of its bytes are written
-    /// space (`None`: its header knows), it will become that spare, unless one waits already.
+    /// space (`None`: its header knows), it will become that spare or, if spares wait already, the
+    /// one after them; if there are enough it goes.
     pub(super) fn begin<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -113,9 +125,12 @@ impl Trim {
         spare: Option<(u64, Option<u64>)>,
         now: Nanos,
     ) {
-        let spare = spare.filter(|_| self.waiting.is_none());
-        let recycled =
-            spare.map(|(number, filled)| Recycled { number, filled: filled.unwrap_or(0) });
+        let spare = spare.filter(|_| self.waiting.len() < SPARES_MAX);
+        let after = self.waiting.back().map_or(0, |last| last.number + 1);
+        let recycled = spare.map(|(number, filled)| Recycled {
+            number: number.max(after),
+            filled: filled.unwrap_or(0),
+        });
         self.job = Some(Job { number, file, recycled });
         match spare {
             Some((_, None)) => self.submit_read(disk, file, now),
@@ -199,7 +214,7 @@ impl Trim {
                 let Some(job) = self.job.take() else { return };
                 match job.recycled {
                     Some(recycled) => {
-                        self.waiting = Some(recycled);
+                        self.waiting.push_back(recycled);
                         self.recycled += 1;
                     }
                     None => self.removed += 1,
@@ -214,6 +229,13 @@ impl Trim {
             (State::Idle | State::Failed { .. }, Ok(_)) => {}
         }
     }
+}
+
+/// Whether a spare of this number is of use to a log whose next segment is `next`: that one may be
+/// made otherwise, and the spares are for those behind it.
+#[must_use]
+pub fn is_spare_for(next: u64, number: u64) -> bool {
+    (next..=next.saturating_add(SPARES_MAX as u64)).contains(&number)
 }
 
 /// How much of segment `number` is written space, by its header.

@@ -10,7 +10,8 @@
 //! again. Therefore a start is in force only once the entry that says so is durable, and every
 //! checkpoint repeats it.
 //!
-//! Invariants: no start moves back; nothing goes that consumers have not been able to see.
+//! Invariants: no start moves back; nothing goes that consumers have not been able to see; what is
+//! counted keeps its shape until it has gone.
 //! Absent: the segments (they go when they must, or when nothing in them is left: `retention`).
 
 use std::cmp::Reverse;
@@ -70,6 +71,20 @@ pub(super) struct Keeps {
 impl Keeps {
     pub(super) fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// Whether pieces were counted and have not gone yet. Until then they must stay what they are: a
+    /// queue's spans in a segment become one run when its index is published, and what a start inside
+    /// of a run takes could only be estimated.
+    pub(super) fn is_counting(&self) -> bool {
+        self.look.is_some() || self.moving.is_some()
+    }
+
+    /// A segment has left the log: what was counted of it is not held any more.
+    pub(super) fn count_again(&mut self) {
+        if self.look.take().is_some() {
+            self.looked_at_end = None;
+        }
     }
 
     /// How often a queue's start was moved.

@@ -3,7 +3,7 @@
 use super::produce::Produce;
 use super::retention::Retention;
 use super::retention_tests::{SEGMENT_BYTES, fill, open, rest};
-use super::tests::{QUEUE, acks, fetch, produce, settle, turn, values};
+use super::tests::{QUEUE, acks, fetch, options, produce, settle, turn, values};
 use super::*;
 use crate::batch::{NewRecord, append_single};
 use crate::io::sim::{Config, CrashPolicy, Latency, SimEnv, Span};
@@ -181,6 +181,48 @@ fn a_checkpoint_knows_of_starts_on_their_way() {
     assert_eq!(shard.counters().checkpoints, checkpoints + 1);
     let again = restarted(&mut shard, Config::default());
     assert_eq!(range(&again, QUEUE), range(&shard, QUEUE));
+}
+
+/// Story: 1. a start is on its way that takes four large records of a segment and leaves many small
+/// ones 2. the segment's index is made: were it used now, its spans would be one run, and what goes of
+/// it four records' share.
+#[test]
+fn what_goes_is_counted_exactly_when_its_segment_is_sealed_meanwhile() {
+    let mut options = options(SEGMENT_BYTES);
+    options.writer.window_bytes = 0;
+    // Long enough for an index to be made.
+    let slow = Span::micros(50_000, 50_000);
+    let latency = Latency { durable: slow, slow_one_in: 0, ..Config::default().latency };
+    let env = SimEnv::new(Config { latency, ..Config::default() }, 10);
+    let mut shard = Shard::open(env, &options, |_| {}).unwrap();
+    shard.add_queue(QUEUE, AckLevel::Durable, false);
+    let mut effects = Vec::new();
+    let mut large = 0;
+    for n in 0..24 {
+        let value = [0x5A; 50_000];
+        let value = if n < 4 { &value[..] } else { &value[..100] };
+        produce(&mut shard, n, AckLevel::Durable, value, &mut effects);
+        settle(&mut shard, &mut effects);
+        large += if n < 4 { range(&shard, QUEUE).bytes - large } else { 0 };
+    }
+    // The first of these leaves the segment, the second lets it leave the window.
+    let mut held = range(&shard, QUEUE).bytes;
+    for n in 24..26 {
+        let current = shard.log.segments().current();
+        held += 150_000 + large / 4;
+        if n == 25 {
+            keep(&mut shard, &[QUEUE], None, Some(held - large));
+        }
+        produce(&mut shard, n, AckLevel::Durable, &[0x5A; 200_000], &mut effects);
+        assert_eq!(range(&shard, QUEUE).bytes, held);
+        assert_eq!(shard.log.segments().current(), current + 1);
+        for _ in 0..30 {
+            turn(&mut shard, &mut effects);
+            shard.env.advance(5_000_000);
+        }
+    }
+    let after = range(&shard, QUEUE);
+    assert_eq!((after.start_offset, after.bytes), (4, held - large));
 }
 
 #[test]

@@ -167,6 +167,7 @@ impl<E: Env> Shard<E> {
         }
         if self.log.trim(self.env.disk(), !self.room.is_short(), now) {
             self.queues.drop_below(oldest + 1, end);
+            self.keep.count_again();
             self.sealing.forget(oldest, self.env.disk());
             self.rebuilds.forget(oldest);
         }

@@ -167,7 +167,7 @@ impl<E: Env> Shard<E> {
         }
         let durable = self.log.durable();
         let ready = sealing.left.front().is_some_and(|left| left.groups.last <= durable)
-            || sealing.unpublished.front().is_some_and(|front| self.is_cold(front.number))
+            || sealing.unpublished.front().is_some_and(|front| self.may_publish(front.number))
             || self.rebuilds.has_work();
         if !ready && !sealing.has_work() {
             return None;
@@ -182,9 +182,9 @@ impl<E: Env> Shard<E> {
         LogPos((number + 1) * self.log.segments().geometry().segment_bytes)
     }
 
-    /// Whether nothing of a segment is in the window.
-    fn is_cold(&self, number: u64) -> bool {
-        !self.log.is_hot_below(self.end_of_segment(number))
+    /// Whether nothing of a segment is in the window, and nobody counts on its spans.
+    fn may_publish(&self, number: u64) -> bool {
+        !self.log.is_hot_below(self.end_of_segment(number)) && !self.keep.is_counting()
     }
 
     fn build(&mut self) {
@@ -301,7 +301,7 @@ impl<E: Env> Shard<E> {
     fn publish(&mut self) {
         let Some(front) = self.sealing.unpublished.front() else { return };
         let (number, end) = (front.number, self.end_of_segment(front.number));
-        if !self.is_cold(number) {
+        if !self.may_publish(number) {
             return;
         }
         let Some(front) = self.sealing.unpublished.front_mut() else { return };

@@ -336,4 +336,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ),
         ],
     },
+    Mutant {
+        name: "one-spare-is-enough",
+        edits: &[(TRIM, "self.waiting.len() < SPARES_MAX", "self.waiting.is_empty()")],
+    },
+    Mutant {
+        name: "spares-of-an-earlier-life-are-not-known",
+        edits: &[(
+            SEGMENTS,
+            "        self.trim.keep(self.current + 1, spares);\n",
+            "        let _ = spares.count();\n",
+        )],
+    },
 ];

@@ -239,4 +239,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "offset > range.end_offset.saturating_add(1)",
         )],
     },
+    Mutant {
+        name: "an-index-is-used-while-its-pieces-are-counted",
+        edits: &[(SEAL, " && !self.keep.is_counting()", "")],
+    },
 ];

@@ -12,7 +12,7 @@ use super::{OpenError, Opened, Walked, io};
 use crate::io::{BLOCK_BYTES, Disk, DiskOp, Errno, FileId, FileName, run};
 use crate::limits::{PREFILL_FIRST_BYTES, PREFILL_STEP_BYTES};
 use crate::log::position::LogPos;
-use crate::log::segments::{Geometry, Segments, header_block};
+use crate::log::segments::{Geometry, Segments, header_block, is_spare_for};
 use crate::log::superblock::SuperblockFile;
 use crate::log::superblock_format::Superblock;
 use crate::log::writer::{Begin, Log};
@@ -57,7 +57,8 @@ impl WasRead {
         let Some(&file) = files.get(&current) else {
             return Err(OpenError::Damaged { at: end, what: "the last segment is missing" });
         };
-        let segments = Segments::new(geometry, files, prefilled, (current, file));
+        let mut segments = Segments::new(geometry, files, prefilled, (current, file));
+        segments.keep_spares(&names);
         let mut walked = tail.segments;
         let newest = walked.pop_if(|groups| groups.number == current);
         let before = newest.map_or(tail.sequence, |groups| groups.first - 1);
@@ -77,7 +78,7 @@ fn remove_unused<D: Disk>(
     let oldest = segment_numbers(names).next().unwrap_or(0);
     for name in names {
         let unused = match name {
-            FileName::Spare(number) => *number != next,
+            FileName::Spare(number) => !is_spare_for(next, *number),
             FileName::Index(number) => *number < oldest || *number >= start,
             FileName::Segment(_) | FileName::Superblock => false,
         };

@@ -96,20 +96,34 @@ fn what_is_not_known_of_a_segment_its_header_tells() {
     scene.disk.expect(REMOVE);
 }
 
+/// A roll may trim before the next segment has taken the spare that waits for it: with one place
+/// every second segment would be removed.
 #[test]
-fn while_one_waits_the_next_is_removed() {
+fn while_one_waits_the_next_waits_behind_it_and_further_ones_are_removed() {
     let mut scene = Scene::new();
-    scene.begin();
-    let op = scene.disk.expect(MOVE);
-    scene.finish(op);
+    for number in [9, 10] {
+        scene.begin();
+        let to = FileName::Spare(number);
+        let op = scene.disk.expect(Asked::Rename { from: FileName::Segment(4), to });
+        assert!(scene.trim.is_making(number));
+        scene.end(op, Ok(Output::Done));
+        let op = scene.disk.expect(Asked::SyncDir);
+        scene.end(op, Ok(Output::Done));
+        scene.disk.expect(Asked::Close { file: FILE });
+    }
     scene.begin();
     let op = scene.disk.expect(REMOVE);
-    assert!(!scene.trim.is_making(9), "nobody needs to wait for it");
+    assert!(!scene.trim.is_making(11), "nobody needs to wait for it");
     scene.end(op, Ok(Output::Done));
     let op = scene.disk.expect(Asked::SyncDir);
     scene.end(op, Ok(Output::Done));
     scene.disk.expect(Asked::Close { file: FILE });
-    assert_eq!((scene.trim.counters(), scene.trim.filled(9)), ((1, 1), Some(FILLED)));
+    assert_eq!(scene.trim.counters(), (2, 1));
+    assert_eq!([9, 10, 11].map(|n| scene.trim.filled(n)), [Some(FILLED), Some(FILLED), None]);
+    scene.trim.made(9);
+    assert_eq!([9, 10].map(|n| scene.trim.filled(n)), [None, Some(FILLED)]);
+    scene.trim.begin(&mut scene.disk, (4, FILE), Some((10, Some(FILLED))), scene.now);
+    assert!(scene.trim.is_making(11), "behind the one that waits");
 }
 
 #[test]
