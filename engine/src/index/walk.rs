@@ -1,4 +1,7 @@
 //! The walk inside a span: entry by entry, picking one queue's, as extents to be sent.
+//!
+//! Behind a damaged entry it goes on with the next one that is intact: only what is damaged is not
+//! served. Whether something wanted was lost shows at the queue's next entry, by its offset.
 
 use thiserror::Error;
 
@@ -7,6 +10,7 @@ use crate::batch::BatchRef;
 use crate::io::block::Slice;
 use crate::log::entry_format::EntryHeader;
 use crate::log::position::{Handle, LogPos};
+use crate::log::resync::next_entry;
 
 /// What is wanted of a queue.
 #[derive(Clone, Copy, Debug)]
@@ -69,31 +73,33 @@ pub fn take(
         return Ok(true);
     }
     let mut at = 0_u32;
-    // A damaged batch whose header verifies: how many offsets it covers is not known, so whether
-    // it is wanted shows only at the queue's next entry.
+    // The offset behind the queue's last entry so far, and what is damaged behind that.
+    let mut behind = span.base_offset;
     let mut doubt = None;
     while at < span.len {
-        let pos = span.pos.plus(u64::from(at));
-        let damaged = Damaged { at: pos };
-        let rest = bytes.get(at as usize..).ok_or(damaged)?;
-        let header = if verify { EntryHeader::decode(rest) } else { EntryHeader::peek(rest) };
-        let header = header.ok_or(damaged)?;
-        if header.handle.pos() != pos || header.handle != Handle::new(header.handle.shard(), pos) {
-            return Err(damaged);
-        }
-        let entry_bytes = header.entry_bytes();
-        let end = at.checked_add(entry_bytes).filter(|end| *end <= span.len).ok_or(damaged)?;
+        let damaged = Damaged { at: span.pos.plus(u64::from(at)) };
+        let Some((header, batch)) = entry_at(span, bytes, at, verify) else {
+            let before = *doubt.get_or_insert(damaged);
+            let whole = bytes.get(..span.len as usize).filter(|_| verify);
+            let next = whole.and_then(|whole| next_entry(whole, span.pos, at as usize, None));
+            at = next.ok_or(before)? as u32;
+            continue;
+        };
+        let end = at + header.entry_bytes();
         if header.queue == wanted.queue {
-            if let Some(before) = doubt.take().filter(|_| header.base_offset > wanted.offset) {
+            // Without a hole before it, what was damaged belonged to somebody else.
+            let is_lost = header.base_offset > behind.max(wanted.offset);
+            if let Some(before) = doubt.take().filter(|_| is_lost) {
                 return Err(before);
             }
-            let batch = header.batch_of(rest).ok_or(damaged)?;
+            behind = header.base_offset;
             let parsed = if verify {
                 BatchRef::parse(batch, u32::MAX)
             } else {
                 BatchRef::parse_unverified(batch)
             };
             let Ok(parsed) = parsed else {
+                // How many offsets it covers is not known.
                 if header.base_offset > wanted.offset {
                     return Err(damaged);
                 }
@@ -101,9 +107,9 @@ pub fn take(
                 at = end;
                 continue;
             };
-            let records = parsed.record_count();
-            if header.base_offset + u64::from(records) > wanted.offset {
-                if out.bytes > 0 && out.bytes.saturating_add(entry_bytes) > wanted.bytes_max {
+            behind = behind.saturating_add(u64::from(parsed.record_count()));
+            if behind > wanted.offset {
+                if out.bytes > 0 && out.bytes.saturating_add(end - at) > wanted.bytes_max {
                     return Ok(false);
                 }
                 out.push(bytes.slice(at..end));
@@ -111,5 +117,23 @@ pub fn take(
         }
         at = end;
     }
+    // A span ends with an entry of its queue.
     doubt.map_or(Ok(true), Err)
+}
+
+/// The entry at byte `at` of a span, with its batch, if it is intact (with `verify`, else it is our
+/// own memory) and in its place.
+fn entry_at<'a>(
+    span: &Span,
+    bytes: &'a Slice,
+    at: u32,
+    verify: bool,
+) -> Option<(EntryHeader, &'a [u8])> {
+    let pos = span.pos.plus(u64::from(at));
+    let rest = bytes.get(at as usize..)?;
+    let header = if verify { EntryHeader::decode(rest) } else { EntryHeader::peek(rest) }?;
+    let is_placed = header.handle == Handle::new(header.handle.shard(), pos);
+    let end = at.checked_add(header.entry_bytes())?;
+    let batch = header.batch_of(rest)?;
+    (is_placed && end <= span.len).then_some((header, batch))
 }

@@ -17,6 +17,7 @@ mod geometry;
 pub mod group_format;
 pub mod position;
 pub mod recover;
+pub(crate) mod resync;
 #[cfg(test)]
 mod scripted;
 pub mod segment_format;

@@ -165,6 +165,12 @@ impl Segments {
         self.trim.counters()
     }
 
+    /// Segments whose file was gone when they were to leave the log.
+    #[must_use]
+    pub fn vanished(&self) -> u64 {
+        self.trim.vanished()
+    }
+
     /// Bytes appended to space that was not written before, and bytes written by prefill.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {

@@ -1,7 +1,9 @@
 //! The oldest segment leaves the log: it becomes a spare that a later segment is made from, or goes.
 //!
 //! `Idle -> Moving (rename or remove) -> SyncingDir -> Idle`; a failure rests and starts over, and
-//! nothing else is trimmed before it has succeeded: names must not get a gap. Before a segment that
+//! nothing else is trimmed before it has succeeded: names must not get a gap. A file that cannot be
+//! renamed is no spare any more (the log must not wait for it) but is removed; one that is not there
+//! has gone already. Before a segment that
 //! no life since the last restart has written becomes a spare, `Heading` reads from its header how
 //! much of it is written space; what cannot be read is none.
 //! Crash story: 1. the segment is renamed or removed 2. crash before that is durable 3. reopen
@@ -21,6 +23,7 @@ use crate::limits::SPARES_MAX;
 const RETRY_NANOS: u64 = 250_000_000;
 
 const EBUSY: Errno = Errno(16);
+const ENOENT: Errno = Errno(2);
 
 /// A spare that was a segment: the next one of this number is made from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +61,14 @@ pub(super) struct Trim {
     waiting: VecDeque<Recycled>,
     recycled: u64,
     removed: u64,
+    vanished: u64,
 }
 
 impl Trim {
     pub(super) fn new() -> Self {
         let (state, submitted) = (State::Idle, Nanos(0));
-        Self { state, submitted, job: None, waiting: VecDeque::new(), recycled: 0, removed: 0 }
+        let waiting = VecDeque::new();
+        Self { state, submitted, job: None, waiting, recycled: 0, removed: 0, vanished: 0 }
     }
 
     /// Spares that an earlier life left, for this log whose next segment is `next`. How much of
@@ -82,6 +87,11 @@ impl Trim {
     /// Segments recycled and segments removed so far.
     pub(super) fn counters(&self) -> (u64, u64) {
         (self.recycled, self.removed)
+    }
+
+    /// Segments whose file was gone when they were to leave the log.
+    pub(super) fn vanished(&self) -> u64 {
+        self.vanished
     }
 
     /// Whether a spare of this number is being made: whoever needs it must wait.
@@ -194,6 +204,13 @@ impl Trim {
         }
     }
 
+    /// The segment that is on its way becomes no spare.
+    fn give_up_spare(&mut self) {
+        if let Some(job) = &mut self.job {
+            job.recycled = None;
+        }
+    }
+
     /// One of its operations ended.
     pub(super) fn on_completion<D: Disk>(
         &mut self,
@@ -207,6 +224,11 @@ impl Trim {
                     recycled.filled = filled_by_header(*number, result).unwrap_or(0);
                 }
                 self.submit_move(disk, now);
+            }
+            (State::Moving { .. }, Err(ENOENT)) => {
+                self.vanished += 1;
+                self.give_up_spare();
+                self.submit_sync(disk, now);
             }
             (State::Moving { .. }, Ok(_)) => self.submit_sync(disk, now),
             (State::SyncingDir { .. }, Ok(_)) => {
@@ -224,6 +246,9 @@ impl Trim {
             }
             (state, Err(errno)) => {
                 let moved = matches!(state, State::SyncingDir { .. });
+                if !moved {
+                    self.give_up_spare();
+                }
                 self.state = State::Failed { at: now, moved, errno };
             }
             (State::Idle | State::Failed { .. }, Ok(_)) => {}

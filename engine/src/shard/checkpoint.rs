@@ -227,9 +227,12 @@ impl<E: Env> Shard<E> {
             parts.push(Part::End { begin: running.begin }.encode());
         }
         let flush = if last { AckLevel::Durable } else { AckLevel::None };
-        let mut builder = BatchBuilder::new(self.log.batch_bytes_max());
+        let batch_bytes_max = self.log.batch_bytes_max();
+        let mut builder = BatchBuilder::new(batch_bytes_max);
         for (key, value) in &parts {
-            let _ = add_record(&mut builder, key, value);
+            let batch_bytes = (key.len() + value.len()) as u32;
+            add_record(&mut builder, key, value)
+                .map_err(|_| AppendError::TooLarge { batch_bytes, batch_bytes_max })?;
         }
         let appended = self.append_batch(&mut builder, (flush, true), now)?;
         running.queues.drain(..queues);

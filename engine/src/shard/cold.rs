@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::{Plan, Waiting, refused};
+use super::salvage::Salvage;
 use super::{Effect, Fetch, FetchError, Fetched, Shard};
 use crate::index::queue::Span;
 use crate::index::sealed::{Block, Place};
@@ -23,16 +24,18 @@ use crate::stage::Stage;
 pub(super) const READS_INFLIGHT_MAX: usize = 16;
 
 #[derive(Debug)]
-struct ColdRead {
-    waiting: Waiting,
+pub(super) struct ColdRead {
+    pub(super) waiting: Waiting,
     /// When the first read for it was submitted.
-    submitted: Nanos,
-    what: What,
+    pub(super) submitted: Nanos,
+    pub(super) what: What,
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     Entries(Stretch),
+    /// The next block of a stretch that cannot be read at once.
+    Block(Salvage),
     /// A block of the index of a sealed segment, which begins at `start`.
     Index {
         place: Place,
@@ -43,10 +46,10 @@ enum What {
 
 /// Spans that are read together.
 #[derive(Debug)]
-struct Stretch {
+pub(super) struct Stretch {
     /// Position of the first byte that is read.
-    start: LogPos,
-    len: u32,
+    pub(super) start: LogPos,
+    pub(super) len: u32,
     spans: Vec<Span>,
 }
 
@@ -70,9 +73,14 @@ pub(super) struct ColdReads {
 impl ColdReads {
     /// Whether a read in flight began below `pos`.
     pub(super) fn reads_below(&self, pos: LogPos) -> bool {
-        self.inflight.values().any(|read| match read.what {
-            What::Entries(Stretch { start, .. }) | What::Index { start, .. } => start < pos,
+        self.inflight.values().any(|read| match &read.what {
+            What::Entries(Stretch { start, .. }) | What::Index { start, .. } => *start < pos,
+            What::Block(salvage) => salvage.start() < pos,
         })
+    }
+
+    pub(super) fn insert(&mut self, op: OpId, read: ColdRead) {
+        self.inflight.insert(op, read);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -123,6 +131,7 @@ impl<E: Env> Shard<E> {
                         self.counters.cold_bytes += u64::from(len);
                     }
                     What::Index { .. } => self.counters.index_reads += 1,
+                    What::Block(_) => {}
                 }
                 let read = ColdRead { waiting: *waiting, submitted: now, what };
                 self.cold.inflight.insert(op, read);
@@ -206,7 +215,10 @@ impl<E: Env> Shard<E> {
         let ColdRead { waiting, submitted, what } = read;
         match what {
             What::Entries(stretch) => {
-                self.on_entries(&waiting, &stretch, (submitted, now), completion.result, effects);
+                self.on_entries(&waiting, stretch, (submitted, now), completion.result, effects);
+            }
+            What::Block(salvage) => {
+                self.on_block(&waiting, salvage, (submitted, now), completion.result, effects);
             }
             What::Index { place, file, .. } => match completion.result {
                 Ok(Output::Read(block)) => {
@@ -230,7 +242,7 @@ impl<E: Env> Shard<E> {
     fn on_entries(
         &mut self,
         waiting: &Waiting,
-        stretch: &Stretch,
+        stretch: Stretch,
         times: (Nanos, Nanos),
         result: Result<Output, Errno>,
         effects: &mut Vec<Effect>,
@@ -243,7 +255,7 @@ impl<E: Env> Shard<E> {
             }
             Ok(Output::Read(block)) => {
                 let bytes = block.slice(0..block.published());
-                match collect(fetch, stretch, &bytes) {
+                match collect(fetch, &stretch, &bytes) {
                     Ok(extents) => self.answer_cold(waiting, times, extents, effects),
                     Err(error) => effects.push(refused(fetch, error)),
                 }
@@ -252,11 +264,14 @@ impl<E: Env> Shard<E> {
             Err(errno) if FetchError::unread(stretch.start, errno) == FetchError::Busy => {
                 effects.push(refused(fetch, FetchError::Busy));
             }
-            // One bad sector hides only the entry it is in.
+            // One bad sector hides only the entry it is in: first the first span alone, then its blocks.
             Err(_) if stretch.spans.len() > 1 => {
                 let fetch = Fetch { bytes_max: 1, ..*fetch };
                 let first_entry = Waiting { fetch, ..*waiting };
                 self.read_cold(&first_entry, times.0, effects);
+            }
+            Err(errno) if stretch.len > BLOCK_BYTES => {
+                self.salvage(waiting, stretch, errno, times.0, effects);
             }
             Err(errno) => {
                 let at = stretch.spans.first().map_or(stretch.start, |span| span.pos);
@@ -265,7 +280,7 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    fn answer_cold(
+    pub(super) fn answer_cold(
         &mut self,
         waiting: &Waiting,
         (submitted, now): (Nanos, Nanos),
@@ -296,7 +311,11 @@ impl<E: Env> Shard<E> {
 }
 
 /// The wanted entries of what was read.
-fn collect(fetch: &Fetch, stretch: &Stretch, bytes: &Slice) -> Result<Extents, FetchError> {
+pub(super) fn collect(
+    fetch: &Fetch,
+    stretch: &Stretch,
+    bytes: &Slice,
+) -> Result<Extents, FetchError> {
     let wanted = Wanted { queue: fetch.queue, offset: fetch.offset, bytes_max: fetch.bytes_max };
     let mut extents = Extents::default();
     for span in &stretch.spans {

@@ -52,6 +52,8 @@ pub struct Counters {
     pub recycled_segments: u64,
     /// Segments that retention took out of the log and removed.
     pub removed_segments: u64,
+    /// Segments whose file was gone when retention was to take them out of the log.
+    pub vanished_segments: u64,
     /// Position at which the log ends.
     pub log_end: u64,
     /// Bytes of the log that were read when it was opened.
@@ -96,6 +98,7 @@ impl<E: Env> Shard<E> {
             segments: self.log.segments().count() as u64,
             recycled_segments,
             removed_segments,
+            vanished_segments: self.log.segments().vanished(),
             log_end: self.log.ends().0.0,
             opening_read_bytes: self.opening.read_bytes,
             opening_read_nanos: self.opening.read_nanos,

@@ -50,6 +50,9 @@ mod retention_tests;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod salvage;
+#[cfg(test)]
+mod salvage_tests;
 mod seal;
 #[cfg(test)]
 mod seal_tests;

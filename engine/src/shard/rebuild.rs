@@ -31,7 +31,7 @@ use crate::log::window::next_block;
 
 /// One read: a millisecond of the device's time.
 const PIECE_BYTES: u32 = 1 << 20;
-/// How often the device may refuse before the segment is given up.
+/// How often in a row the device may refuse before the segment is given up.
 const FAILURES_MAX: u32 = 8;
 
 /// A segment whose groups are read again.
@@ -117,13 +117,12 @@ impl<E: Env> Shard<E> {
         FetchError::Busy
     }
 
-    /// A block of an index could not be read: what readers are told. A file that has gone is made
-    /// again.
+    /// A block of an index could not be read: what readers are told. It is made again, unless the
+    /// process is short of something for the moment.
     pub(super) fn index_unread(&mut self, number: u64, errno: Errno) -> FetchError {
-        const ENOENT: Errno = Errno(2);
-        match errno {
-            ENOENT => self.index_damaged(number),
-            errno => FetchError::unread(self.start_of_segment(number), errno),
+        match FetchError::unread(self.start_of_segment(number), errno) {
+            FetchError::Busy => FetchError::Busy,
+            _ => self.index_damaged(number),
         }
     }
 
@@ -186,7 +185,14 @@ impl<E: Env> Shard<E> {
         let Some(walk) = walk else { return Some(completion) };
         walk.op = None;
         let step = match completion.result {
-            Ok(Output::Read(block)) => take(walk, &geometry, &block.slice(0..block.published())),
+            Ok(Output::Read(block)) => {
+                walk.failures = 0;
+                take(walk, &geometry, &block.slice(0..block.published()))
+            }
+            // The process is short of something for the moment: that says nothing of the segment.
+            Err(errno) if FetchError::unread(walk.end, errno) == FetchError::Busy => {
+                Step::More(walk.read_bytes)
+            }
             Ok(_) | Err(_) => {
                 walk.failures += 1;
                 if walk.failures < FAILURES_MAX {

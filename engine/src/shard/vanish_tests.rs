@@ -1,18 +1,25 @@
 //! Files of sealed segments that are gone when somebody wants to read them, or cannot be opened:
 //! one error, with its place, and everything else is served.
 
+use super::retention::Retention;
+use super::retention_tests::rest;
 use super::seal_tests::write;
 use super::tests::{QUEUE, fetch, options, settle, turn, values};
 use super::*;
 use crate::io::sim::{Config, Fault, OpKind, SimEnv};
 use crate::io::{Disk, DiskOp, Errno, FileName, run};
+use crate::log::recover::OpenOptions;
 
 const SEGMENT_BYTES: u64 = 256 << 10;
 const RECORDS: u64 = 44;
 
 /// A shard of whose segments the first three are sealed, and on the device only.
 fn sealed() -> Shard<SimEnv> {
-    let mut options = options(SEGMENT_BYTES);
+    sealed_with(Retention::default())
+}
+
+fn sealed_with(retention: Retention) -> Shard<SimEnv> {
+    let mut options = OpenOptions { retention, ..options(SEGMENT_BYTES) };
     options.writer.window_bytes = 0;
     let mut shard = Shard::open(SimEnv::new(Config::default(), 7), &options, |_| {}).unwrap();
     shard.add_queue(QUEUE, AckLevel::Durable, false);
@@ -21,11 +28,7 @@ fn sealed() -> Shard<SimEnv> {
         write(&mut shard, &[number as u8; 20_000], &mut effects);
         settle(&mut shard, &mut effects);
     }
-    for _ in 0..200 {
-        shard.env.advance(10_000_000);
-        turn(&mut shard, &mut effects);
-        settle(&mut shard, &mut effects);
-    }
+    pass(&mut shard);
     assert!(shard.log.segments().current() >= 3 && shard.sealing.saved() >= 3);
     run(shard.env.disk(), DiskOp::SyncDir).unwrap();
     shard
@@ -85,15 +88,65 @@ fn an_index_that_vanished_is_made_again() {
     shard.env.disk().take_away(FileName::Index(1));
     assert_eq!(first(&mut shard, offset), Err(FetchError::Busy));
     others_are_served(&mut shard, 1);
-    let mut effects = Vec::new();
-    for _ in 0..200 {
-        shard.env.advance(10_000_000);
-        turn(&mut shard, &mut effects);
-        settle(&mut shard, &mut effects);
-    }
+    pass(&mut shard);
     assert_eq!(shard.counters().rebuilt_indexes, 1);
     assert!(shard.env.disk().list().unwrap().contains(&FileName::Index(1)), "and written");
     others_are_served(&mut shard, u64::MAX);
+}
+
+/// Time in which everything that waits is tried again.
+fn pass(shard: &mut Shard<SimEnv>) {
+    let mut effects = Vec::new();
+    for _ in 0..200 {
+        shard.env.advance(10_000_000);
+        turn(shard, &mut effects);
+        settle(shard, &mut effects);
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_made_again() {
+    let mut shard = sealed();
+    let offset = offset_in(&shard, 1);
+    shard.env.disk().lose_block(FileName::Index(1), 0);
+    assert_eq!(first(&mut shard, offset), Err(FetchError::Busy));
+    pass(&mut shard);
+    assert_eq!(shard.counters().rebuilt_indexes, 1);
+    others_are_served(&mut shard, u64::MAX);
+}
+
+#[test]
+fn an_index_is_made_again_however_often_memory_is_short_meanwhile() {
+    let mut shard = sealed();
+    let offset = offset_in(&shard, 1);
+    shard.env.disk().take_away(FileName::Index(1));
+    assert_eq!(first(&mut shard, offset), Err(FetchError::Busy));
+    shard.env.disk().faults().always(OpKind::Read, Fault::Fail(Errno(12)));
+    pass(&mut shard);
+    assert_eq!(shard.counters().rebuilt_indexes, 0);
+    shard.env.disk().faults().clear();
+    pass(&mut shard);
+    assert_eq!(shard.counters().rebuilt_indexes, 1);
+    others_are_served(&mut shard, u64::MAX);
+}
+
+/// Story: 1. the file of the oldest segment is taken away 2. retention is to take it out of the log,
+/// and finds nothing to rename 3. were that tried again for ever, nothing would leave the log any more,
+/// and the segment that is to be made from it would never come.
+#[test]
+fn a_segment_that_vanished_leaves_the_log_all_the_same() {
+    let mut shard = sealed_with(Retention { age_ms: None, bytes: Some(5 * SEGMENT_BYTES) });
+    shard.env.disk().take_away(FileName::Segment(0));
+    let mut effects = Vec::new();
+    let before = shard.log.segments().current();
+    for _ in 0..60 {
+        write(&mut shard, &[1; 20_000], &mut effects);
+        rest(&mut shard, &mut effects);
+    }
+    let current = shard.log.segments().current();
+    assert!(current >= before + 4, "the log goes on");
+    assert_eq!(shard.log.segments().vanished(), 1);
+    assert!(shard.oldest_segment() + 5 >= current, "and so does retention");
 }
 
 #[test]

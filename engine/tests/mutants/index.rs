@@ -2,6 +2,7 @@
 
 use super::Mutant;
 
+const WALK: &str = "src/index/walk.rs";
 const KEYS: &str = "src/index/keys.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -23,6 +24,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "src/index/queue.rs",
             "let gone = if end > offset {",
             "let gone = if end > u64::MAX - 1 {",
+        )],
+    },
+    Mutant {
+        name: "behind-a-damaged-entry-nothing-is-served",
+        edits: &[(WALK, "get(..span.len as usize).filter(|_| verify)", "get(..0)")],
+    },
+    Mutant {
+        name: "a-lost-entry-is-passed-over",
+        edits: &[(
+            WALK,
+            "doubt.take().filter(|_| is_lost)",
+            "doubt.take().filter(|_| is_lost && out.bytes > 0)",
         )],
     },
 ];

@@ -348,4 +348,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        let _ = spares.count();\n",
         )],
     },
+    Mutant {
+        name: "a-vanished-segment-is-renamed-for-ever",
+        edits: &[(
+            TRIM,
+            "(State::Moving { .. }, Err(ENOENT)) => {",
+            "(State::Moving { .. }, Err(Errno(-2))) => {",
+        )],
+    },
 ];

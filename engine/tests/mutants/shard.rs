@@ -2,6 +2,7 @@
 
 use super::Mutant;
 
+const COLD: &str = "src/shard/cold.rs";
 const CHECKPOINT: &str = "src/shard/checkpoint.rs";
 const FETCH: &str = "src/shard/fetch.rs";
 const KEEP: &str = "src/shard/keep.rs";
@@ -242,5 +243,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-index-is-used-while-its-pieces-are-counted",
         edits: &[(SEAL, " && !self.keep.is_counting()", "")],
+    },
+    Mutant {
+        name: "one-bad-block-hides-a-span",
+        edits: &[(COLD, "if stretch.len > BLOCK_BYTES", "if stretch.len == 0")],
+    },
+    Mutant {
+        name: "an-index-that-cannot-be-read-stays-so",
+        edits: &[(REBUILD, "            _ => self.index_damaged(number),\n", "            error => error,\n")],
+    },
+    Mutant {
+        name: "short-memory-gives-a-segment-up",
+        edits: &[(
+            REBUILD,
+            "Err(errno) if FetchError::unread(walk.end, errno) == FetchError::Busy => {",
+            "Err(errno) if errno.0 < 0 => {",
+        )],
     },
 ];

@@ -231,6 +231,7 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("segments", counters.segments),
         ("recycled_segments", counters.recycled_segments),
         ("removed_segments", counters.removed_segments),
+        ("vanished_segments", counters.vanished_segments),
         ("log_end", counters.log_end),
         ("opening_read_bytes", counters.opening_read_bytes),
         ("opening_read_nanos", counters.opening_read_nanos),

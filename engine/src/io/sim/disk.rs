@@ -8,12 +8,12 @@
 //! caller knows and what a sync covers are the same; after the crash nothing changes any more.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use super::cache::{Contents, PAGE_BYTES};
 use super::crash::{CrashPolicy, Fate};
-use super::faults::{ENODEV, ENOSPC, Fault, FaultPlan, OpKind};
+use super::faults::{EIO, ENODEV, ENOSPC, Fault, FaultPlan, OpKind};
 use super::image::{CrashImage, ImageFile};
 use super::namespace::{Change, Directory, Entry, Inode, Namespace};
 use super::operation::{InFlight, Operation, Write, check_overlap, check_range, handle};
@@ -29,6 +29,8 @@ pub struct SimDisk {
     clock: Clock,
     budget: Budget,
     faults: FaultPlan,
+    /// Pages of files that the medium does not give back, until they are written again.
+    lost: BTreeSet<(Inode, u64)>,
     durations: Random,
     pub(super) chance: Random,
     pub(super) names: Namespace,
@@ -73,6 +75,7 @@ impl SimDisk {
             clock: Clock::default(),
             budget: Budget::new(config.block_bytes_max),
             faults: FaultPlan::default(),
+            lost: BTreeSet::new(),
             durations: Random::new(seeds.draw()),
             chance: Random::new(seeds.draw()),
             names: Namespace::new(directory),
@@ -149,6 +152,34 @@ impl SimDisk {
         let contents = entry.and_then(|entry| self.contents.get_mut(&entry.file));
         let Some(contents) = contents else { panic!("{name} has no byte {offset}") };
         contents.flip_bit(offset, bit);
+    }
+
+    /// From now on no read of the block that holds this byte of a file succeeds (`EIO`), until it is
+    /// written again.
+    ///
+    /// # Panics
+    /// If there is no such byte.
+    pub fn lose_block(&mut self, name: FileName, offset: u64) {
+        let entry = self.names.get(name).filter(|entry| offset < entry.len);
+        let Some(entry) = entry else { panic!("{name} has no byte {offset}") };
+        self.lost.insert((entry.file, offset / PAGE_BYTES as u64));
+    }
+
+    /// Why a read or write cannot succeed, or what it makes good.
+    fn meet_lost(&mut self, operation: &Operation) -> Option<Errno> {
+        match operation {
+            Operation::Read { file, offset, block } => {
+                let len = block.as_ref().map_or(0, |block| u64::from(block.len()));
+                let mut pages = page_of(*offset)..page_of(*offset + len);
+                pages.any(|page| self.lost.contains(&(*file, page))).then_some(EIO)
+            }
+            Operation::Write(write) => {
+                let pages = page_of(write.bytes.start)..page_of(write.bytes.end);
+                self.lost.retain(|(file, page)| *file != write.file || !pages.contains(page));
+                None
+            }
+            _ => None,
+        }
     }
 
     /// State changes so far: submits of writes; completions of writes, syncs and namespace
@@ -330,6 +361,10 @@ impl SimDisk {
     }
 }
 
+fn page_of(offset: u64) -> u64 {
+    offset / PAGE_BYTES as u64
+}
+
 impl Disk for SimDisk {
     fn submit(&mut self, op: DiskOp) -> Result<OpId, Full> {
         let waiting = if self.crashed { self.orphans.len() } else { self.in_flight.len() };
@@ -353,7 +388,7 @@ impl Disk for SimDisk {
         }
         let failure = match fault {
             Some(Fault::Fail(errno)) => Some(errno),
-            _ => None,
+            _ => self.meet_lost(&operation),
         };
         let cutoff = self.events;
         let is_write = matches!(operation, Operation::Write(_));

@@ -8,6 +8,7 @@ use crate::io::block::Slice;
 use crate::log::entry_format::EntryHeader;
 use crate::log::group_format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::position::{Handle, LogPos};
+use crate::log::resync::next_entry;
 
 /// A group: its intact header, and as many bytes as that says.
 #[derive(Clone, Debug)]
@@ -46,6 +47,14 @@ pub struct FaultAt {
     pub pos: LogPos,
     /// What is wrong.
     pub fault: EntryFault,
+}
+
+/// Where the entry after another is.
+enum Next {
+    At(usize),
+    /// Somewhere behind this damaged one.
+    Behind(usize),
+    End,
 }
 
 impl Group {
@@ -87,28 +96,36 @@ impl Group {
         })
     }
 
-    /// Every entry with its checksums compared. After a fault that hides where the next entry
-    /// starts there is nothing more; entries that do not fill the group are the last fault.
+    /// Every entry with its checksums compared. Behind one that hides where the next begins it goes on
+    /// with the next that is intact; entries that do not fill the group are the last fault.
     pub fn checked(&self) -> impl Iterator<Item = Result<Found<'_>, FaultAt>> {
         let mut left = self.header.entries;
-        let mut at = GROUP_HEADER_BYTES as usize;
-        let mut ended = false;
+        let mut next = Next::At(GROUP_HEADER_BYTES as usize);
+        let mut is_counted = true;
         std::iter::from_fn(move || {
-            if std::mem::replace(&mut ended, left == 0) {
-                return None;
-            }
+            let at = match std::mem::replace(&mut next, Next::End) {
+                Next::At(at) => at,
+                Next::Behind(damaged) => {
+                    is_counted = false;
+                    let shard = Some(self.header.shard as u8);
+                    next_entry(&self.bytes, self.header.position, damaged, shard)?
+                }
+                Next::End => return None,
+            };
             let pos = self.header.position.plus(at as u64);
-            if left == 0 {
+            let is_end = at == self.bytes.len();
+            // How many entries were lost on the way is not known.
+            if left == 0 || (is_end && !is_counted) {
                 let fault = FaultAt { pos, fault: EntryFault::Length };
-                return (at != self.bytes.len()).then_some(Err(fault));
+                return (!is_end).then_some(Err(fault));
             }
             left -= 1;
             let checked = self.check(at);
-            match checked {
-                Ok(ref found) => at += found.header.entry_bytes() as usize,
-                Err((_, Some(entry_bytes))) => at += entry_bytes as usize,
-                Err((_, None)) => ended = true,
-            }
+            next = match &checked {
+                Ok(found) => Next::At(at + found.header.entry_bytes() as usize),
+                Err((_, Some(entry_bytes))) => Next::At(at + *entry_bytes as usize),
+                Err((_, None)) => Next::Behind(at),
+            };
             Some(checked.map_err(|(fault, _)| FaultAt { pos, fault }))
         })
     }

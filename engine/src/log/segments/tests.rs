@@ -300,10 +300,21 @@ fn a_spare_on_its_way_is_awaited_when_it_is_needed() {
 #[test]
 fn why_a_spare_is_missing_is_told_when_it_is_needed() {
     let (mut scene, op) = waiting_for_a_spare();
+    scene.end(op, Ok(Output::Done));
+    let op = scene.op("the directory", |asked| *asked == Asked::SyncDir);
     scene.end(op, Err(EIO));
     assert_eq!(scene.segments.failure(), Some(EIO));
     assert_eq!(scene.segments.awaited_since(), None, "resting is no stuck operation");
     scene.now = scene.segments.wake_at().expect("it is tried again");
     scene.step(share(1));
     assert_eq!((scene.segments.failure(), scene.segments.awaited_since()), (None, Some(scene.now)));
+}
+
+#[test]
+fn a_segment_that_cannot_be_renamed_is_not_waited_for() {
+    let (mut scene, op) = waiting_for_a_spare();
+    scene.end(op, Err(EIO));
+    let (name, create) = (FileName::Spare(9), Some(SEGMENT_BYTES));
+    assert_eq!(scene.making().unwrap().1, Asked::Open { name, create });
+    assert_eq!(scene.segments.failure(), None);
 }

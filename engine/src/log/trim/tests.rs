@@ -132,17 +132,15 @@ fn a_failure_rests_and_starts_over_where_it_was() {
         let mut scene = Scene::new();
         scene.begin();
         let mut op = scene.disk.expect(MOVE);
-        let failing = if moved {
+        if moved {
             scene.end(op, Ok(Output::Done));
             op = scene.disk.expect(Asked::SyncDir);
-            Asked::SyncDir
-        } else {
-            MOVE
-        };
+        }
         for _ in 0..3 {
             scene.end(op, Err(EIO));
             assert_eq!((scene.trim.failure(), scene.trim.busy_since()), (Some(EIO), None));
-            assert!(scene.trim.is_busy() && scene.trim.is_making(9), "names get no gap");
+            assert!(scene.trim.is_busy(), "names get no gap");
+            assert_eq!(scene.trim.is_making(9), moved, "what has no name yet is not awaited");
             let again = scene.now.plus(RETRY_NANOS);
             assert_eq!(scene.trim.wake_at(), Some(again));
             scene.now = Nanos(again.0 - 1);
@@ -150,17 +148,32 @@ fn a_failure_rests_and_starts_over_where_it_was() {
             scene.disk.expect_nothing();
             scene.now = again;
             scene.step();
-            op = scene.disk.expect(failing);
+            op = scene.disk.expect(if moved { Asked::SyncDir } else { REMOVE });
             assert_eq!((scene.trim.failure(), scene.trim.busy_since()), (None, Some(again)));
         }
-        if moved {
+        scene.end(op, Ok(Output::Done));
+        if !moved {
+            op = scene.disk.expect(Asked::SyncDir);
             scene.end(op, Ok(Output::Done));
-            scene.disk.expect(Asked::Close { file: FILE });
-        } else {
-            scene.finish(op);
         }
-        assert_eq!(scene.trim.counters(), (1, 0));
+        scene.disk.expect(Asked::Close { file: FILE });
+        assert_eq!(scene.trim.counters(), if moved { (1, 0) } else { (0, 1) });
+        assert!(!scene.trim.is_busy());
     }
+}
+
+#[test]
+fn a_segment_that_is_not_there_has_gone() {
+    let mut scene = Scene::new();
+    scene.begin();
+    let op = scene.disk.expect(MOVE);
+    scene.end(op, Err(Errno(2)));
+    assert_eq!((scene.trim.failure(), scene.trim.is_making(9)), (None, false));
+    let op = scene.disk.expect(Asked::SyncDir);
+    scene.end(op, Ok(Output::Done));
+    scene.disk.expect(Asked::Close { file: FILE });
+    assert_eq!((scene.trim.counters(), scene.trim.vanished()), ((0, 1), 1));
+    assert!(!scene.trim.is_busy() && scene.trim.filled(9).is_none());
 }
 
 #[test]

@@ -74,6 +74,12 @@ pub(super) const ROWS: [Row; 50] = [
         Counter,
         "Segments that retention took out and removed",
     ),
+    (
+        "vanished_segments",
+        "log_vanished_segments",
+        Counter,
+        "Segments whose file was gone when retention was to take them out",
+    ),
     ("log_end", "log_end_bytes", Gauge, "Position at which the log ends"),
     (
         "opening_read_bytes",
