@@ -12,9 +12,11 @@ pub const BATCH_BYTES_MAX: u32 = (1 << 20) + 128;
 /// the largest batch with its headers wherever a group may start in a block.
 pub const CHUNK_BYTES: u32 = 2 << 20;
 
-/// A group is sealed when it has grown beyond this: 256 KiB at depth 2 keep the reference device
-/// at its full rate, and a larger group would only add latency.
+/// A group is sealed rather than grow beyond this, unless told otherwise: 256 KiB at depth 2 keep
+/// the reference device at its full rate, and a larger group would only add latency.
 pub const GROUP_BYTES_MAX: u32 = 256 << 10;
+/// The most that may be told.
+pub const GROUP_BYTES_LIMIT: u32 = CHUNK_BYTES / 2;
 
 /// The superblock is told how far the log is durable when it has grown by this much ...
 pub const RECORDED_EVERY_BYTES: u64 = 16 << 20;
@@ -137,7 +139,7 @@ const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 2 * CHUNK_BYTES as u64, "a segmen
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit 32 bits");
 const _: () = assert!(DISK_USED_PERCENT_MAX < DISK_FULL_PERCENT && DISK_FULL_PERCENT <= 100);
 const _: () = assert!(PREFILL_FIRST_BYTES <= SEGMENT_BYTES_DEFAULT);
-const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= CHUNK_BYTES / 2);
+const _: () = assert!(GATHER_BYTES <= GROUP_BYTES_MAX && GROUP_BYTES_MAX <= GROUP_BYTES_LIMIT);
 const _: () = assert!(
     UNWRITTEN_BYTES_MAX + WINDOW_BYTES + 8 * CHUNK_BYTES as u64 <= BLOCK_MEMORY_BYTES_MIN,
     "clients are slowed down before memory is used up"

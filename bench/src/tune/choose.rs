@@ -19,6 +19,10 @@ const FULL_RATE: f64 = 0.85;
 /// A prefill step is over in this time, so that an append that queues behind it does not see it.
 const PREFILL_S: f64 = 0.5e-3;
 const PREFILL_STEP_KIB: std::ops::RangeInclusive<u32> = 64..=4096;
+/// Smaller groups would cost more CPU than they save time, larger ones do not fit the window.
+const GROUP_KIB: std::ops::RangeInclusive<u32> = 64..=engine::limits::GROUP_BYTES_LIMIT >> 10;
+/// A write that somebody waits for should end in this time.
+const ACCEPTABLE_P99_US: f64 = 10_000.0;
 /// Polling without yielding is only worth it where it hurts nobody ...
 const SPIN_P99: f64 = 1.25;
 
@@ -26,6 +30,7 @@ const SPIN_P99: f64 = 1.25;
 const DEFAULTS: Choices = Choices {
     flush: Flush::Dsync,
     groups_inflight_max: engine::limits::GROUPS_INFLIGHT_MAX as u32,
+    group_kib: engine::limits::GROUP_BYTES_MAX >> 10,
     prefill_step_kib: engine::limits::PREFILL_STEP_BYTES >> 10,
     yield_in_flight: true,
 };
@@ -39,12 +44,15 @@ pub(super) fn choose(rounds: &[Evidence]) -> (Choices, Vec<String>) {
     let flush = agreed.on("how to flush", flush, DEFAULTS.flush);
     let depth = |round: &Evidence| depth(round, flush);
     let depth = agreed.on("how many groups to keep in flight", depth, DEFAULTS.groups_inflight_max);
+    let group = |round: &Evidence| group_kib(round, flush, depth);
+    let group = agreed.on("the largest group in KiB", group, DEFAULTS.group_kib);
     let step = |round: &Evidence| prefill_step_kib(round, flush, depth);
     let step = agreed.on("the prefill step in KiB", step, DEFAULTS.prefill_step_kib);
     let yields = agreed.on("whether to yield", yields, DEFAULTS.yield_in_flight);
     let choices = Choices {
         flush,
         groups_inflight_max: depth,
+        group_kib: group,
         prefill_step_kib: step,
         yield_in_flight: yields,
     };
@@ -149,6 +157,17 @@ fn prefill_step_kib(evidence: &Evidence, flush: Flush, depth: u32) -> u32 {
     power.clamp(*PREFILL_STEP_KIB.start(), *PREFILL_STEP_KIB.end())
 }
 
+/// The smallest group that carries nearly all of the bandwidth. One of the default's size stays if it
+/// does: what comes with less in it is no faster.
+fn group_kib(evidence: &Evidence, flush: Flush, depth: u32) -> u32 {
+    let default = DEFAULTS.group_kib;
+    let enough = block_kib(evidence, flush, depth).map_or(default, |figure| figure.block_kib);
+    match write(evidence, flush, (default, depth), None) {
+        Some(figure) if enough <= default && figure.p99_us <= ACCEPTABLE_P99_US => default,
+        _ => enough.clamp(*GROUP_KIB.start(), *GROUP_KIB.end()),
+    }
+}
+
 /// The two figures of each CPU: yielding, not yielding.
 pub(super) fn spins(evidence: &Evidence) -> impl Iterator<Item = (&SpinFigure, &SpinFigure)> {
     let of = |cpu, yields| {
@@ -171,7 +190,6 @@ fn yields(evidence: &Evidence) -> bool {
 /// How much better the best write size is worth: the smallest with nearly all of the bandwidth,
 /// among those that end in time for someone to wait for them.
 pub(super) fn block_kib(evidence: &Evidence, flush: Flush, depth: u32) -> Option<&WriteFigure> {
-    const ACCEPTABLE_P99_US: f64 = 10_000.0;
     let here = |figure: &&WriteFigure| {
         figure.flush == flush
             && figure.blocks == Blocks::Written

@@ -2,7 +2,6 @@
 //! only, because no node does anything about it yet.
 
 use engine::device::{Blocks, Choices, ColdWay, Evidence};
-use engine::limits::GROUP_BYTES_MAX;
 use engine::log::writer::Flush;
 
 use super::choose::{block_kib, cold_winners, flush_ratios, gb_per_s, sharing, spins, write};
@@ -96,17 +95,13 @@ fn depth(evidence: &Evidence, choices: &Choices) -> Option<String> {
 
 fn block(evidence: &Evidence, choices: &Choices) -> Option<String> {
     let best = block_kib(evidence, choices.flush, choices.groups_inflight_max)?;
-    let group_kib = GROUP_BYTES_MAX >> 10;
-    let fits = match best.block_kib <= group_kib {
-        true => "reach that",
-        false => "do not reach that: a finding, the limit is fixed today",
-    };
     Some(format!(
-        "{} KiB is the smallest write with nearly all of the bandwidth ({} GB/s, p99 {} us); groups, \
-         which grow to {group_kib} KiB under load, {fits}.",
+        "{} KiB is the smallest write with nearly all of the bandwidth ({} GB/s, p99 {} us). Groups \
+         grow to {} KiB under load.",
         best.block_kib,
         number(gb_per_s(best)),
         number(best.p99_us),
+        choices.group_kib,
     ))
 }
 

@@ -21,6 +21,7 @@ use thiserror::Error;
 use super::evidence::Evidence;
 use super::place::Place;
 use crate::io::BLOCK_BYTES;
+use crate::limits::GROUP_BYTES_LIMIT;
 use crate::log::commit::Flush;
 
 /// Its name in a data directory.
@@ -35,6 +36,8 @@ const HEADING: &str = "\
 
 /// More device writes in flight than any node takes.
 pub const GROUPS_INFLIGHT_LIMIT: u32 = 64;
+/// The largest group a file may ask for.
+const GROUP_KIB_MAX: u32 = GROUP_BYTES_LIMIT >> 10;
 /// The longest prefill step a file may ask for.
 const PREFILL_STEP_KIB_MAX: u32 = 64 << 10;
 
@@ -46,6 +49,8 @@ pub struct Choices {
     pub flush: Flush,
     /// Device writes in flight per shard.
     pub groups_inflight_max: u32,
+    /// What a group grows to under load, in KiB.
+    pub group_kib: u32,
     /// What prefill writes at a time, in KiB.
     pub prefill_step_kib: u32,
     /// Whether a reactor that polls gives the CPU away while a durable write is in flight.
@@ -153,11 +158,17 @@ impl DeviceFile {
             value if value > max => Err(format!("{name} is {value}, the most is {max}")),
             _ => Ok(()),
         };
-        let Choices { groups_inflight_max, prefill_step_kib, .. } = read.choices;
+        let Choices { groups_inflight_max, group_kib, prefill_step_kib, .. } = read.choices;
         in_range("groups_inflight_max", groups_inflight_max, GROUPS_INFLIGHT_LIMIT)?;
-        in_range("prefill_step_kib", prefill_step_kib, PREFILL_STEP_KIB_MAX)?;
-        if !prefill_step_kib.is_multiple_of(BLOCK_BYTES >> 10) {
-            return Err(format!("prefill_step_kib is {prefill_step_kib}, no multiple of 4"));
+        let sizes = [
+            ("group_kib", group_kib, GROUP_KIB_MAX),
+            ("prefill_step_kib", prefill_step_kib, PREFILL_STEP_KIB_MAX),
+        ];
+        for (name, kib, max) in sizes {
+            in_range(name, kib, max)?;
+            if !kib.is_multiple_of(BLOCK_BYTES >> 10) {
+                return Err(format!("{name} is {kib}, no multiple of 4"));
+            }
         }
         Ok(read)
     }

@@ -7,13 +7,17 @@ use super::entry_format::{BATCH_UNCOVERED_BYTES, Kind};
 use super::position::LogPos;
 use crate::io::{Errno, Nanos};
 use crate::level::AckLevel;
-use crate::limits::{FLUSH_DEADLINE_MS, GROUPS_INFLIGHT_MAX, PREFILL_STEP_BYTES, WINDOW_BYTES};
+use crate::limits::{
+    FLUSH_DEADLINE_MS, GROUP_BYTES_MAX, GROUPS_INFLIGHT_MAX, PREFILL_STEP_BYTES, WINDOW_BYTES,
+};
 
 /// How the writer behaves; everything else is format.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
     /// Device writes in flight.
     pub groups_inflight_max: usize,
+    /// A group is sealed rather than grow beyond this, in bytes.
+    pub group_bytes_max: u32,
     /// How groups become durable.
     pub flush: Flush,
     /// Bytes made written space by one background operation, a multiple of the block.
@@ -31,6 +35,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self {
             groups_inflight_max: GROUPS_INFLIGHT_MAX,
+            group_bytes_max: GROUP_BYTES_MAX,
             flush: Flush::default(),
             prefill_step_bytes: PREFILL_STEP_BYTES,
             tail_continuation: true,

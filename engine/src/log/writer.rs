@@ -31,7 +31,6 @@ use super::window::{Window, next_block};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Disk, Errno, FileId, Nanos};
 use crate::level::AckLevel;
-use crate::limits::GROUP_BYTES_MAX;
 
 #[derive(Debug)]
 struct OpenGroup {
@@ -296,7 +295,7 @@ impl Log {
         if let Some(open) = &self.open {
             let grown = (self.end.0 - open.start.0) as u32 + entry_bytes;
             let fits_segment = self.fits_segment(open.start, u64::from(grown) + kept_back);
-            if entry_bytes <= room && fits_segment && grown <= GROUP_BYTES_MAX {
+            if entry_bytes <= room && fits_segment && grown <= self.options.group_bytes_max {
                 return Ok(());
             }
             self.seal(now);

@@ -70,6 +70,7 @@ fn apply_explicit(node: &mut NodeOptions, explicit: Explicit) -> Result<String, 
 fn take(node: &mut NodeOptions, choices: &Choices) {
     node.writer.flush = choices.flush;
     node.writer.groups_inflight_max = choices.groups_inflight_max as usize;
+    node.writer.group_bytes_max = choices.group_kib << 10;
     node.writer.prefill_step_bytes = choices.prefill_step_kib << 10;
     node.reactor.yield_in_flight = choices.yield_in_flight;
 }
@@ -78,10 +79,11 @@ fn take(node: &mut NodeOptions, choices: &Choices) {
 fn settings(node: &NodeOptions, choices: &Choices, explicit: Explicit) -> String {
     let wins = |said: bool| if said { " (overruled by an option)" } else { "" };
     format!(
-        "flush by {}{}, {} groups in flight{}, prefill {} KiB, {} while polling{}",
+        "flush by {}{}, {} groups of at most {} KiB in flight{}, prefill {} KiB, {} while polling{}",
         name(choices.flush),
         wins(explicit.flush.is_some_and(|flush| flush != choices.flush)),
         choices.groups_inflight_max,
+        node.writer.group_bytes_max >> 10,
         wins(explicit.groups_inflight.is_some_and(|g| u32::from(g) != choices.groups_inflight_max)),
         node.writer.prefill_step_bytes >> 10,
         if choices.yield_in_flight { "yielding" } else { "not yielding" },
@@ -112,6 +114,7 @@ mod tests {
         Choices {
             flush: Flush::Fdatasync,
             groups_inflight_max: 8,
+            group_kib: 128,
             prefill_step_kib: 64,
             yield_in_flight: false,
         }
@@ -128,6 +131,7 @@ mod tests {
         let mut node = NodeOptions::new(dir.path().to_owned());
         let line = apply_explicit(&mut node, Explicit::default()).unwrap();
         assert_eq!((node.writer.flush, node.writer.groups_inflight_max), (Flush::Fdatasync, 8));
+        assert_eq!(node.writer.group_bytes_max, 128 << 10);
         assert_eq!((node.writer.prefill_step_bytes, node.reactor.yield_in_flight), (65536, false));
         assert!(line.starts_with("uringmq tuned: flush by fdatasync, 8 groups"), "{line}");
         assert!(!line.contains("overruled"), "{line}");

@@ -68,6 +68,28 @@ fn every_kind_of_device_gets_what_suits_it() {
 }
 
 #[test]
+fn groups_are_as_large_as_the_device_wants_them() {
+    let group = |change: &dyn Fn(&mut Evidence)| {
+        let mut evidence = Device::default().evidence();
+        change(&mut evidence);
+        choose(&[evidence.clone(), evidence]).0.group_kib
+    };
+    assert_eq!(group(&|_| {}), 256);
+    // Four times the size, twice the bandwidth.
+    let larger = |evidence: &mut Evidence| {
+        let of = write(evidence, Flush::Dsync, (256, 2), None).cloned().unwrap();
+        evidence.writes.push(WriteFigure { block_kib: 1024, per_s: of.per_s / 2.0, ..of });
+    };
+    assert_eq!(group(&larger), 1024);
+    // Nobody wants to wait for the default's; a quarter of it ends in time.
+    let slow = |evidence: &mut Evidence| {
+        let large = evidence.writes.iter_mut().filter(|figure| figure.block_kib == 256);
+        large.for_each(|figure| figure.p99_us = 50_000.0);
+    };
+    assert_eq!(group(&slow), 64);
+}
+
+#[test]
 fn without_figures_the_defaults_are_chosen() {
     for rounds in [&[][..], &[Evidence::default()]] {
         assert_eq!(choose(rounds), (DEFAULTS, Vec::new()));

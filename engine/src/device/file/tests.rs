@@ -34,6 +34,7 @@ fn file() -> DeviceFile {
     let choices = Choices {
         flush: Flush::Fdatasync,
         groups_inflight_max: 4,
+        group_kib: 128,
         prefill_step_kib: 512,
         yield_in_flight: false,
     };
@@ -56,15 +57,17 @@ fn what_cannot_be_meant_is_an_error_that_names_the_line() {
     let cases = [
         ("flush = \"fdatasync\"", "flush = \"hope\"", "line 6"),
         ("flush = \"fdatasync\"", "flsh = \"fdatasync\"", "unknown field `flsh`"),
-        ("cpu = 1", "cpu = 1\nwarm = true", "line 38"),
+        ("cpu = 1", "cpu = 1\nwarm = true", "line 39"),
         ("version = 1", "version = 2", "version 2, this program reads 1: measure again"),
         ("version = 1\n", "", "no version"),
         ("groups_inflight_max = 4", "groups_inflight_max = 0", "at least 1"),
         ("groups_inflight_max = 4", "groups_inflight_max = 65", "the most is 64"),
         ("groups_inflight_max = 4\n", "", "missing field `groups_inflight_max`"),
+        ("group_kib = 128", "group_kib = 130", "no multiple of 4"),
+        ("group_kib = 128", "group_kib = 2048", "the most is 1024"),
         ("prefill_step_kib = 512", "prefill_step_kib = 6", "no multiple of 4"),
         ("prefill_step_kib = 512", "prefill_step_kib = 1000000", "the most is 65536"),
-        ("[place]", "[place", "line 11"),
+        ("[place]", "[place", "line 12"),
     ];
     for (there, instead, says) in cases {
         assert!(GOLDEN.contains(there), "{there}");

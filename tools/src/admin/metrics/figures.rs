@@ -26,7 +26,7 @@ use Kind::{Counter, Gauge, Nanos, Percent};
 /// A figure of the node, its metric without the prefix, and what it is.
 pub(super) type Row = (&'static str, &'static str, Kind, &'static str);
 
-pub(super) const ROWS: [Row; 50] = [
+pub(super) const ROWS: [Row; 51] = [
     ("produced_batches", "produced_batches", Counter, "Batches appended"),
     ("produced_records", "produced_records", Counter, "Records appended"),
     ("produced_bytes", "produced_bytes", Counter, "Bytes of batches appended"),
