@@ -5,7 +5,8 @@
 //! Reads top-down: `left` (a connection has closed) -> `release` (a sweep, at most every
 //! [`SWEEP_NANOS`], over everything that is parked) -> the engine answers those in its next turn,
 //! with nothing.
-//! A request that was passed on is parked by another reactor, which learns of it by post.
+//! A request that was passed on is parked by another reactor, which learns of it by post, and counts
+//! who has left from when it has read all that was sent before: letters wait while it is congested.
 //! Absent: answers (they go the usual way, to nobody); requests that wait for the device.
 
 use std::collections::HashSet;
@@ -81,10 +82,24 @@ impl<E: Env> Desk<E> {
 mod tests {
     use engine::level::AckLevel;
 
+    use engine::batch::{NewRecord, append_single};
+
     use super::super::stage_tests::{CONN, Door, create};
     use super::*;
-    use crate::server::Service;
-    use crate::wire::{Fetch, Request};
+    use crate::server::{Service, Waker};
+    use crate::wire::limits::BATCH_BYTES_MAX;
+    use crate::wire::{Fetch, Produce, Request, RequestHeader, encode_request};
+
+    fn fetch(topic: u32) -> Request<'static> {
+        let (offset, bytes_max, bytes_min, wait_max_ms) = (0, 1, 1, 60_000);
+        let (queue, epoch) = (0, 0);
+        let fetch = Fetch { topic, queue, epoch, offset, bytes_max, bytes_min, wait_max_ms };
+        Request::Fetch(fetch)
+    }
+
+    fn parked(door: &mut Door) -> u64 {
+        door.native.desk.broker.shards()[0].counters().parked
+    }
 
     #[test]
     fn those_who_left_are_known_by_their_reactor_and_connection() {
@@ -111,18 +126,8 @@ mod tests {
     fn a_closed_connection_keeps_no_place_among_the_parked() {
         let mut door = Door::open();
         let topic = create(&mut door, AckLevel::Durable);
-        let fetch = Fetch {
-            topic,
-            queue: 0,
-            epoch: 0,
-            offset: 0,
-            bytes_max: 1,
-            bytes_min: 1,
-            wait_max_ms: 60_000,
-        };
-        let ask = Request::Fetch(fetch);
+        let ask = fetch(topic);
         assert!(door.turn(&[ask, ask]).is_empty());
-        let parked = |door: &mut Door| door.native.desk.broker.shards()[0].counters().parked;
         assert_eq!(parked(&mut door), 2);
         door.native.on_close(CONN);
         // It comes with the close: parked by the turn that learns of both.
@@ -140,5 +145,51 @@ mod tests {
         assert!(at > now);
         door.turn(&[]);
         assert_eq!(parked(&mut door), 1);
+    }
+
+    /// This reactor is congested; a connection of another one asks for what is not there, and closes;
+    /// its letter waits to be read, though it is known that the connection has left.
+    #[test]
+    fn a_letter_read_after_its_sender_has_left_is_not_parked_for_long() {
+        let wakers = [(); 2].map(|()| Waker::of_nobody().unwrap());
+        let [post, mut other] = Post::among(&wakers).try_into().unwrap();
+        let mut door = Door::with(post, 64 << 20);
+        // The other one will follow the only change there will be.
+        other.acknowledge(0, 1);
+        other.send(door.env().now(), false);
+        let topic = create(&mut door, AckLevel::Durable);
+        let mut batch = Vec::new();
+        let value = vec![0; BATCH_BYTES_MAX as usize - 1000];
+        let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+        append_single(&mut batch, &record, BATCH_BYTES_MAX).unwrap();
+        let produce = Produce { topic, queue: 0, ack: Some(AckLevel::Memory), batch: &batch };
+        door.turn(&vec![Request::Produce(produce); 40]);
+        assert!(door.native.is_congested());
+        let mut frame = Vec::new();
+        let mut ask = fetch(topic);
+        // Where nothing will ever be.
+        if let Request::Fetch(fetch) = &mut ask {
+            fetch.offset = 40;
+        }
+        encode_request(&mut frame, &RequestHeader::default(), &ask).unwrap();
+        let now = door.env().now();
+        other.ask(0, Waiting::Guest(CONN), &frame, now).unwrap();
+        other.send(now, false);
+        other.tell_left(CONN);
+        other.send(now, false);
+        door.turn(&[]);
+        assert_eq!((door.native.desk.bundles.len(), parked(&mut door)), (2, 0));
+        let mut was_parked = false;
+        while door.native.is_congested() || !was_parked {
+            assert!(door.env().advance_to_next(), "it stays congested");
+            door.turn(&[]);
+            was_parked |= parked(&mut door) > 0;
+        }
+        // Two sweeps, and the turn behind the second.
+        for _ in 0..3 {
+            door.env().advance(SWEEP_NANOS);
+            door.turn(&[]);
+        }
+        assert_eq!((parked(&mut door), door.native.desk.calls.is_empty()), (0, true));
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Mail {
     /// Changes of topics, in order.
     pub(super) changes: Vec<Arc<Change>>,
     /// Connections that have closed, with requests for this one on their way or waiting there.
-    pub(super) left: Vec<ConnId>,
+    left: Vec<ConnId>,
     /// So many changes are in force where this comes from.
     learned: Option<u64>,
     /// So many bytes of replies were given to their connections.
@@ -67,6 +67,9 @@ pub(super) struct Mail {
 #[derive(Debug)]
 pub(super) struct Bundle {
     pub(super) from: usize,
+    /// Connections that had closed when it was sent: these letters, and those of bundles before it,
+    /// are the last of theirs.
+    pub(super) left: Vec<ConnId>,
     letters: std::vec::IntoIter<Letter>,
     frames: Vec<u8>,
     at: usize,
@@ -97,10 +100,12 @@ impl Mail {
             && !self.finished
     }
 
-    /// Takes the letters out.
+    /// Takes the letters out, and who has left behind them.
     pub(super) fn letters(&mut self, from: usize) -> Bundle {
         let letters = std::mem::take(&mut self.letters).into_iter();
-        Bundle { from, letters, frames: std::mem::take(&mut self.letter_frames), at: 0 }
+        let (left, frames) =
+            (std::mem::take(&mut self.left), std::mem::take(&mut self.letter_frames));
+        Bundle { from, left, letters, frames, at: 0 }
     }
 
     /// Hands every answer to `each`, with its frame.

@@ -128,8 +128,6 @@ impl<E: Env> Desk<E> {
                     Waiting::Guest(conn) => self.deliver(conn, answer.cost, frame, out),
                     Waiting::Gather(gather) => self.take_part(gather, from, frame, out),
                 });
-                let reactor = u16::try_from(from).ok();
-                mail.left.iter().for_each(|conn| self.leavers.add(reactor, *conn));
                 self.bundles.push_back(mail.letters(from));
             }
         }
@@ -164,6 +162,8 @@ impl<E: Env> Desk<E> {
                 self.bundles.push_front(bundle);
                 break;
             }
+            // Not before: what they asked for last would be parked when they are forgotten.
+            bundle.left.iter().for_each(|conn| self.leavers.add(Some(from), *conn));
         }
         self.gathered = own;
     }

@@ -30,11 +30,15 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn open() -> Self {
+        Self::with(Post::alone(), 1 << 20)
+    }
+
+    pub(super) fn with(post: Post, segment_bytes: u64) -> Self {
         let writer = WriterOptions::default();
         let options = OpenOptions {
             shard: 0,
             node: [1; 16],
-            segment_bytes: 1 << 20,
+            segment_bytes,
             writer,
             retention: Retention::default(),
         };
@@ -43,12 +47,8 @@ impl Door {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        let native = Native::new(
-            broker,
-            identity,
-            (Post::alone(), Alarm::default(), Vec::new()),
-            Box::new(()),
-        );
+        let native =
+            Native::new(broker, identity, (post, Alarm::default(), Vec::new()), Box::new(()));
         let mut door = Self { native, out: Outbox::default(), near: near.into(), far };
         door.out.open(CONN);
         door.native.on_open(CONN);

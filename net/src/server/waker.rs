@@ -70,6 +70,12 @@ impl Waker {
         Self(signals.into_iter().collect())
     }
 
+    /// Wakes nobody, for tests without reactors.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> io::Result<Self> {
+        Signal::new().map(|signal| Self::of([signal]))
+    }
+
     pub(super) fn signals(&self) -> impl Iterator<Item = &Arc<Signal>> {
         self.0.iter()
     }
