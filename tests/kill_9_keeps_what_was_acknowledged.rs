@@ -1,7 +1,7 @@
 //! Killed again and again under a mixed load, a node, of one reactor or of two, has everything it acknowledged with `written`
 //! or `durable`: once, in order, byte for byte; every topic whose making it acknowledged and none
-//! whose deletion it did; groups' offsets; idempotent producers. Half of the kills come within a
-//! millisecond of an acknowledgement.
+//! whose deletion it did; groups' offsets with their metadata; idempotent producers; and what readers
+//! had seen by then. Half of the kills come within a millisecond of an acknowledgement.
 //!
 //! More of it: `KILL_CYCLES=100 cargo test -p uringmq --test system kill_9 -- --nocapture`.
 
@@ -61,7 +61,7 @@ async fn rounds(seed: u64, cycles: u64, options: &[&str]) {
     let witness = Witness::new(Promises::default(), AckLevel::Written, 6000, || 0);
     let mut node = Node::start(&data, options);
     create_topics(&node).await;
-    let mut expired = 0;
+    let (mut expired, mut found) = (0, 0);
     for cycle in 0..cycles {
         let load = Load::start(&node, &witness, &mut random).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(50..500))).await;
@@ -77,6 +77,7 @@ async fn rounds(seed: u64, cycles: u64, options: &[&str]) {
         let segments = document["shards"][0]["segments"].as_u64().expect("a number");
         assert!(seen.expired == 0 || segments >= SEGMENTS_LEFT, "too much has expired: {document}");
         expired += seen.expired;
+        found += seen.seen;
         println!("cycle {cycle}: {seen:?}");
     }
     let count = witness.promises().count();
@@ -84,6 +85,7 @@ async fn rounds(seed: u64, cycles: u64, options: &[&str]) {
         "{cycles} kills: {count} promises kept, {expired} messages among them until they expired"
     );
     assert!(count > 100 * cycles, "the load did load: {count}");
+    assert!(found > 20 * cycles, "readers did read: {found}");
     node.stop();
     verify_clean(&data);
 }

@@ -25,9 +25,11 @@ pub(crate) async fn check(node: &Node, witness: &Witness, expires: bool) -> Seen
             let value = |producer, sequence| witness.value(producer, sequence);
             let given = &mut held.messages[topic];
             seen += judge::messages(&found, queue, given, expires, value);
+            seen.seen += judge::seen(&found, queue, &mut held.seen[topic]);
             let commits = held.commits.get(&(topic, queue)).map_or(&[][..], |commits| commits);
             let committed = client.committed_offsets(GROUP, &[(id, queue)]).await;
-            let committed = committed.expect("the queue is there")[0].offset;
+            let committed = &committed.expect("the queue is there")[0];
+            let committed = committed.offset.map(|offset| (offset, &*committed.metadata));
             judge::committed(committed, commits, found.end);
         }
     }

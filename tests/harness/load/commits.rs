@@ -1,4 +1,4 @@
-//! A consumer group that commits offsets of what was acknowledged.
+//! A consumer group that commits offsets of what was acknowledged, with metadata of its own.
 
 use std::sync::Arc;
 
@@ -23,19 +23,21 @@ pub(super) async fn run(client: Client, mut random: StdRng, witness: Arc<Witness
         }
         let (topic, queue) = (random.random_range(0..TOPICS.len()), random.random_range(0..QUEUES));
         let asked = witness.now();
-        let (offset, index) = {
+        let (commit, index) = {
             let mut promises = witness.promises();
             let of_queue = promises.messages[topic].range((queue, 0)..=(queue, u64::MAX));
             let Some((&(_, newest), _)) = of_queue.last() else { continue };
             let commits = promises.commits.entry((topic, queue)).or_default();
             let before = commits.last().map_or(0, |commit| commit.offset);
             let offset = before.max(newest + 1);
-            commits.push(Commit { offset, asked, acked: None });
-            (offset, commits.len() - 1)
+            let number = commits.last().map_or(0, |commit| commit.number + 1);
+            let commit = Commit { number, offset, asked, acked: None };
+            commits.push(commit);
+            (commit, commits.len() - 1)
         };
         let levels = [AckLevel::Written, AckLevel::Durable];
         let level = witness.now_at_most(levels[random.random_range(0..2)]);
-        let (offset, metadata) = (Some(offset), "");
+        let (offset, metadata) = (Some(commit.offset), &*commit.metadata());
         let new = NewOffset { topic: ids[topic], queue, offset, epoch: 0, metadata };
         let Ok(results) = client.commit_offsets(GROUP, &[new], Some(level)).await else { continue };
         // `Busy` and the like are no promise.

@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     pub(crate) messages: u64,
     /// Those of them that were promised.
     pub(crate) promised: u64,
+    /// Those that readers had seen.
+    pub(crate) seen: u64,
     /// Messages of plain producers that were promised and have left the log since the last check.
     pub(crate) expired: u64,
 }
@@ -32,6 +34,7 @@ impl AddAssign for Seen {
     fn add_assign(&mut self, other: Self) {
         self.messages += other.messages;
         self.promised += other.promised;
+        self.seen += other.seen;
         self.expired += other.expired;
     }
 }
@@ -79,7 +82,7 @@ pub(super) fn messages(
     }
     let missing = given.range((queue, found.end)..=(queue, u64::MAX)).next();
     assert_eq!(missing.map(|(place, given)| (place, *given)), None, "the end is {}", found.end);
-    Seen { messages: found.messages.len() as u64, promised, expired }
+    Seen { messages: found.messages.len() as u64, promised, seen: 0, expired }
 }
 
 /// The queue of an idempotent producer: its n-th message at offset n.
@@ -96,19 +99,36 @@ pub(super) fn once(
         assert!(message.value.as_deref() == Some(&value(at)[..]), "offset {at}: not the {at}th");
     }
     let promised = acked.saturating_sub(found.start);
-    Seen { messages: found.messages.len() as u64, promised, expired: 0 }
+    Seen { messages: found.messages.len() as u64, promised, seen: 0, expired: 0 }
 }
 
-/// A group's offset: none that was acknowledged is undone, none is made up.
-pub(super) fn committed(found: Option<u64>, commits: &[Commit], end: u64) {
-    let acked = commits.iter().filter(|commit| commit.acked.is_some());
-    let least = acked.map(|commit| commit.offset).max();
-    assert!(found >= least, "committed: {found:?}, acknowledged: {least:?}");
-    if let Some(offset) = found {
-        let asked = commits.iter().any(|commit| commit.offset == offset);
-        assert!(asked, "nobody ever asked to commit {offset}");
-        assert!(offset <= end, "committed: {offset}, the queue ends at {end}");
+/// What readers have seen is there, the same at the same offsets; what has expired is forgotten.
+/// How much that is.
+pub(super) fn seen(found: &Found, queue: u16, seen: &mut BTreeMap<(u16, u64), Given>) -> u64 {
+    seen.retain(|(of, offset), _| *of != queue || *offset >= found.start);
+    let mut count = 0;
+    for (&(_, at), given) in seen.range((queue, 0)..=(queue, u64::MAX)) {
+        let there = found.messages.get((at - found.start) as usize);
+        let there = there.and_then(|message| message.value.as_deref()).map(origin);
+        let was = Some((given.producer as u64, given.sequence));
+        assert_eq!(there, was, "what was seen at offset {at}; {}..{}", found.start, found.end);
+        count += 1;
     }
+    count
+}
+
+/// A group's offset and its metadata: no commit that was acknowledged is undone, none is made up.
+pub(super) fn committed(found: Option<(u64, &str)>, commits: &[Commit], end: u64) {
+    let acked = commits.iter().filter(|commit| commit.acked.is_some());
+    let least = acked.map(|commit| commit.number).max();
+    let asked = found.map(|(offset, metadata)| {
+        let asked = commits.iter().find(|commit| commit.metadata() == metadata);
+        let asked = asked.unwrap_or_else(|| panic!("nobody ever sent {metadata:?}"));
+        assert_eq!(offset, asked.offset, "committed with {metadata:?}");
+        assert!(offset <= end, "committed: {offset}, the queue ends at {end}");
+        asked.number
+    });
+    assert!(asked >= least, "commit {asked:?} is there, {least:?} was acknowledged");
 }
 
 /// The rules must be able to find each fault.
@@ -131,10 +151,10 @@ fn every_fault_is_noticed() {
     let given = (3..9).map(|sequence| ((0, sequence), Given { at: 0, producer: 0, sequence }));
     let given: BTreeMap<_, _> = given.collect();
     let plain = |found: &Found, expires| messages(found, 0, &mut given.clone(), expires, sent);
-    let seen = Seen { messages: 4, promised: 4, expired: 2 };
-    assert_eq!(plain(&good, true), seen);
+    let all = Seen { messages: 4, promised: 4, seen: 0, expired: 2 };
+    assert_eq!(plain(&good, true), all);
     let idempotent = |found: &Found, acked| once(found, acked, true, |sequence| sent(0, sequence));
-    assert_eq!(idempotent(&good, 8), Seen { messages: 4, promised: 3, expired: 0 });
+    assert_eq!(idempotent(&good, 8), Seen { messages: 4, promised: 3, seen: 0, expired: 0 });
 
     fn fails<R>(rule: impl Fn() -> R) -> bool {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(rule)).is_err()
@@ -164,12 +184,27 @@ fn every_fault_is_noticed() {
     let foreign = |found: &mut Found| found.messages[1].value = Some(sent(1, 6).into());
     assert_eq!(changed(&foreign), (true, true), "another one's message at an offset");
 
-    let commit = |offset, acked| Commit { offset, asked: 0, acked };
-    let commits = [commit(3, Some(0)), commit(4, None)];
-    committed(Some(3), &commits, 9);
-    committed(Some(4), &commits, 9);
-    committed(None, &commits[1..], 9);
-    for (found, end) in [(None, 9), (Some(2), 9), (Some(5), 9), (Some(4), 3)] {
+    let all_seen = |found: &Found| seen(found, 0, &mut given.clone());
+    assert_eq!(all_seen(&good), 4);
+    let noticed = |change: &dyn Fn(&mut Found)| {
+        let mut found = good.clone();
+        change(&mut found);
+        fails(|| all_seen(&found))
+    };
+    assert!(noticed(&lost), "the last one that was seen is lost");
+    assert!(noticed(&foreign), "another one where one was seen");
+    assert!(!noticed(&twice), "what nobody has seen yet");
+
+    let commit = |number, offset, acked| Commit { number, offset, asked: 0, acked };
+    let commits = [commit(1, 3, None), commit(2, 3, Some(0)), commit(3, 4, None)];
+    let told: Vec<_> = commits.iter().map(Commit::metadata).collect();
+    let [early, acked, late] = [&*told[0], &*told[1], &*told[2]];
+    committed(Some((3, acked)), &commits, 9);
+    committed(Some((4, late)), &commits, 9);
+    committed(None, &commits[2..], 9);
+    let wrong =
+        [(3, early), (3, late), (4, acked), (3, ""), (4, "4")].map(|found| (Some(found), 9));
+    for (found, end) in wrong.into_iter().chain([(None, 9), (Some((4, late)), 3)]) {
         assert!(fails(|| committed(found, &commits, end)), "{found:?} of {end}");
     }
 }

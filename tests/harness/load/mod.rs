@@ -1,8 +1,8 @@
 //! A mixed load, and what the node promised while it ran: several topics and all ack levels,
-//! idempotent producers, groups that commit offsets, topics that come and go.
+//! idempotent producers, readers, groups that commit offsets, topics that come and go.
 //!
-//! Reading order: `promises` (what was told, and when) -> `produce`, `once`, `topics`, `commits`
-//! (who asks) -> `check`, `judge` (is it so, after a crash?).
+//! Reading order: `promises` (what was told, and when) -> `produce`, `once`, `read`, `topics`,
+//! `commits` (who asks) -> `check`, `judge` (is it so, after a crash?).
 //! Absent: what a node did not promise. A message that was never acknowledged may be there or not,
 //! and one that was acknowledged at a level that does not survive the crash is not remembered.
 
@@ -12,6 +12,7 @@ mod judge;
 mod once;
 mod produce;
 pub(crate) mod promises;
+mod read;
 mod topics;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,6 +145,10 @@ impl Load {
             // Over one connection requests keep their order.
             let client = node.client_at(SHARD_ANY).await;
             let task = produce::run(client, number, random, Arc::clone(witness));
+            tasks.push(tokio::task::spawn_local(task));
+        }
+        for topic in 0..TOPICS.len() {
+            let task = read::run(node.client().await, topic, Arc::clone(witness));
             tasks.push(tokio::task::spawn_local(task));
         }
         let (client, other) = (node.client().await, node.client().await);

@@ -28,9 +28,23 @@ pub(crate) struct TopicLife {
 /// A group's commit of an offset: asked for, and perhaps acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Commit {
+    /// Counts those of its queue.
+    pub(super) number: u64,
     pub(super) offset: u64,
     pub(super) asked: Stamp,
     pub(super) acked: Option<Stamp>,
+}
+
+impl Commit {
+    /// What is sent with it, and with no other of its queue: of many lengths, none among them.
+    pub(super) fn metadata(&self) -> String {
+        let number = self.number;
+        if number == 0 {
+            String::new()
+        } else {
+            format!("{number}{}", "\u{e9}".repeat(number as usize % 50))
+        }
+    }
 }
 
 /// An idempotent producer, and the last of its sequence numbers that was acknowledged. The n-th
@@ -47,6 +61,8 @@ pub(crate) struct Sender {
 pub(crate) struct Promises {
     /// By topic, then queue and offset.
     pub(super) messages: [BTreeMap<(u16, u64), Given>; TOPICS.len()],
+    /// What readers have seen, in the same way; of topics whose messages survive once they are seen.
+    pub(super) seen: [BTreeMap<(u16, u64), Given>; TOPICS.len()],
     pub(super) topics: BTreeMap<String, TopicLife>,
     /// By topic and queue.
     pub(super) commits: BTreeMap<(usize, u16), Vec<Commit>>,
@@ -65,6 +81,21 @@ impl Promises {
         self.count += 1;
         let before = self.messages[topic].insert(place, given);
         assert!(before.is_none(), "{place:?} of topic {topic} was given out twice: {before:?}");
+    }
+
+    /// A reader has seen a message: the one that was ever seen there.
+    pub(super) fn seen(&mut self, topic: usize, place: (u16, u64), given: Given) {
+        let before = self.seen[topic].insert(place, given);
+        let same = before.is_none_or(|before| {
+            (before.producer, before.sequence) == (given.producer, given.sequence)
+        });
+        assert!(same, "{place:?} of topic {topic} was {before:?} and is {given:?}");
+    }
+
+    /// Where the readers of a queue go on.
+    pub(super) fn seen_until(&self, topic: usize, queue: u16) -> u64 {
+        let of_queue = self.seen[topic].range((queue, 0)..=(queue, u64::MAX));
+        of_queue.last().map_or(0, |((_, offset), _)| offset + 1)
     }
 
     /// How much was ever acknowledged.
@@ -89,7 +120,7 @@ impl Promises {
     pub(crate) fn until(&self, end: Stamp) -> Self {
         let mut held = self.clone();
         let known = |stamp: &mut Option<Stamp>| *stamp = stamp.filter(|at| *at <= end).map(|_| 0);
-        for topic in &mut held.messages {
+        for topic in held.messages.iter_mut().chain(&mut held.seen) {
             topic.retain(|_, given| given.at <= end);
             topic.values_mut().for_each(|given| given.at = 0);
         }
