@@ -9,6 +9,7 @@ mod harness;
 
 mod a_device_is_tuned_then_served;
 mod a_long_log_takes_few_descriptors;
+mod a_lost_tail_is_told;
 mod a_node_is_watched;
 mod a_stalled_device_makes_no_good_end;
 mod bad_batch_gets_an_answer;

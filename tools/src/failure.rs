@@ -103,6 +103,10 @@ fn advice_on_code(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::OffsetOutOfRange => {
             "begin with what is stored: --from earliest, or an offset in that range"
         }
+        ErrorCode::Truncated => {
+            "the node was killed before its disk had all of it: read on behind what is left, with \
+             --queue N --from OFFSET as named; with --group, run it again"
+        }
         ErrorCode::Busy => "the node is at a limit of its memory: try again, or send less at once",
         ErrorCode::DiskFull => "make room on the node's disk, then try again",
         ErrorCode::ShardPoisoned | ErrorCode::FlushDiskTimeout => {
