@@ -8,6 +8,7 @@
 mod harness;
 
 mod a_device_is_tuned_then_served;
+mod a_disk_past_its_mark_loses_the_oldest;
 mod a_long_log_takes_few_descriptors;
 mod a_lost_tail_is_told;
 mod a_node_is_watched;
@@ -32,6 +33,7 @@ mod long_poll_wakes;
 mod messages_are_found_by_key;
 mod messages_travel_whole;
 mod metrics_and_health;
+mod old_segments_go_by_age;
 mod one_way_and_levels;
 mod options_come_from_file_environment_and_flags;
 mod overload_has_bounds;

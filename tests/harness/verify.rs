@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use net::client::{Client, Message, StartAt};
+use net::client::{Client, ClientError, ErrorCode, Message, StartAt};
 
 /// What was acknowledged in a topic: by queue and offset, the value.
 #[derive(Clone, Debug, Default)]
@@ -51,14 +51,46 @@ pub(crate) async fn read_all(client: &Client, topic: &str) -> Vec<Message> {
     all
 }
 
+/// Everything that the only queue of a topic holds, and where that begins, while its oldest records
+/// may be on their way out.
+pub(crate) async fn read_what_is_left(client: &Client, topic: &str) -> (u64, Vec<Message>) {
+    'again: loop {
+        let queue =
+            client.describe_topic(topic).await.expect("the topic is there").queues.remove(0);
+        let consumer = client.consumer(topic).queues([0]).start(StartAt::Offset(queue.start));
+        let mut consumer = consumer.build().await.expect("the topic is there");
+        let mut all = Vec::new();
+        while consumer.position(0).expect("it is read") < queue.end {
+            match consumer.poll().await {
+                Ok(messages) => all.extend(messages),
+                Err(error) => match error.source {
+                    // Its segment has just left.
+                    ClientError::Server { code: ErrorCode::OffsetOutOfRange, range, .. }
+                        if range.start > queue.start =>
+                    {
+                        continue 'again;
+                    }
+                    other => panic!("{topic} cannot be read: {other}"),
+                },
+            }
+        }
+        return (queue.start, all);
+    }
+}
+
 /// Checks the messages of a topic against what was acknowledged.
 pub(crate) fn check(messages: &[Message], acked: &Acked) {
+    check_from(0, messages, acked);
+}
+
+/// The same, of queues that begin at this offset.
+pub(crate) fn check_from(start: u64, messages: &[Message], acked: &Acked) {
     let mut next = BTreeMap::new();
     let mut last: BTreeMap<(u16, u64), u64> = BTreeMap::new();
     let mut found = 0;
     for message in messages {
         let (queue, offset) = (message.queue, message.offset);
-        let expected = next.entry(queue).or_insert(0);
+        let expected = next.entry(queue).or_insert(start);
         assert_eq!(offset, *expected, "offsets of queue {queue} without gaps");
         *expected += 1;
         let value = message.value.as_deref().expect("a value");
