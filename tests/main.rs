@@ -9,6 +9,7 @@ mod harness;
 
 mod a_device_is_tuned_then_served;
 mod a_disk_past_its_mark_loses_the_oldest;
+mod a_follower_sees_all_of_it_once;
 mod a_long_log_takes_few_descriptors;
 mod a_lost_tail_is_told;
 mod a_node_is_watched;
