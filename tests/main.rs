@@ -14,6 +14,7 @@ mod a_long_log_takes_few_descriptors;
 mod a_lost_tail_is_told;
 mod a_node_is_watched;
 mod a_stalled_device_makes_no_good_end;
+mod a_vanished_segment_stops_nobody;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
