@@ -3,12 +3,14 @@
 //! A directory for each length is filled over loopback and its node killed. In every round the nodes
 //! are started and killed in turn, there and back. Time counts from the start of the process to the
 //! first durable acknowledgement. All logs end in the middle of a segment, so that what is read of
-//! their tails is alike.
+//! their tails is alike. The yardstick R reads the very segment that the node has to read, once: before
+//! the node in every second round, behind it in the others.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::io::FileName;
 use nix::sys::statvfs::statvfs;
 
 use super::stage::{Stage, counter, topic};
@@ -26,15 +28,15 @@ const GIB: f64 = (1_u64 << 30) as f64;
 const LENGTHS_GIB: [f64; 3] = [1.0, 10.0, 50.0];
 const LENGTHS_SMOKE: [f64; 2] = [0.01, 0.04];
 const SEGMENT_BYTES: u64 = 256 << 20;
-const SEGMENT_SMOKE: u64 = 1 << 20;
+const SEGMENT_SMOKE: u64 = 4 << 20;
 const MESSAGE_BYTES: u32 = 4096;
 /// Messages of a batch: 256 KiB.
 const BATCH: u32 = 64;
 const QUEUES: u16 = 4;
 /// Left on the disk beside the logs.
 const SPARE_BYTES: u64 = 2 << 30;
-/// What R reads.
-const SPACE_BYTES: u64 = 256 << 20;
+/// Bytes of one of R's reads.
+const READ_BYTES: u64 = 256 << 10;
 /// The length that others are compared with.
 const FIRST: usize = 0;
 
@@ -43,6 +45,8 @@ struct Log {
     gib: f64,
     dir: Scratch,
     topic: u32,
+    /// The segment in which it ends.
+    last_segment: PathBuf,
 }
 
 pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
@@ -55,7 +59,6 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
             return Ok(());
         }
     }
-    let space = Space::written(&stage.place, if stage.size.smoke { 8 << 20 } else { SPACE_BYTES })?;
     for round in 0..stage.options.rounds {
         let mut order: Vec<usize> = (0..logs.len()).collect();
         if !round.is_multiple_of(2) {
@@ -65,7 +68,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
         for at in order {
             let Some((log, took)) = logs.get(at).zip(took.get_mut(at)) else { continue };
             stage.step(&format!("{} GiB, round {}", log.gib, round + 1));
-            *took = Some(restart(stage, log, &space)?);
+            *took = Some(restart(stage, log, round.is_multiple_of(2))?);
             if stage.stopped() {
                 return Ok(());
             }
@@ -130,7 +133,7 @@ fn lengths(stage: &mut Stage<'_>) -> Result<Vec<f64>, BenchError> {
 fn arguments(stage: &Stage<'_>) -> Vec<&'static str> {
     let mut all = vec!["--retention-disk", "none"];
     if stage.size.smoke {
-        all.extend(["--segment-size", "1MiB"]);
+        all.extend(["--segment-size", "4MiB"]);
     }
     all
 }
@@ -140,7 +143,6 @@ fn fill(stage: &mut Stage<'_>, gib: f64, messages: &Arc<Messages>) -> Result<Log
     let broker = start(stage, dir.path())?;
     let mut control = broker.control()?;
     let id = topic(&mut control, "fill", QUEUES, Ack::Written)?;
-    let log = Log { gib, dir, topic: id };
     let bulk = Load {
         topics: vec![id],
         queues: QUEUES,
@@ -177,7 +179,9 @@ fn fill(stage: &mut Stage<'_>, gib: f64, messages: &Arc<Messages>) -> Result<Log
     ));
     // Its drop is a SIGKILL: nothing in it gets a chance to tidy up.
     drop(broker);
-    Ok(log)
+    let last = FileName::Segment(end / segment).to_string();
+    let last_segment = dir.path().join("shard-000").join(last);
+    Ok(Log { gib, dir, topic: id, last_segment })
 }
 
 fn failed(what: &'static str) -> impl FnOnce(crate::load::LoadError) -> BenchError {
@@ -189,7 +193,8 @@ fn start(stage: &Stage<'_>, dir: &Path) -> Result<Broker, BenchError> {
 }
 
 /// Milliseconds to the first durable acknowledgement; the node is killed again.
-fn restart(stage: &mut Stage<'_>, log: &Log, space: &Space) -> Result<f64, BenchError> {
+fn restart(stage: &mut Stage<'_>, log: &Log, raw_first: bool) -> Result<f64, BenchError> {
+    let before = if raw_first { Some(raw_rate(stage, log)?) } else { None };
     let began = Instant::now();
     let broker = start(stage, log.dir.path())?;
     let mut control = broker.control()?;
@@ -201,9 +206,7 @@ fn restart(stage: &mut Stage<'_>, log: &Log, space: &Space) -> Result<f64, Bench
     let rss = Usage::of(broker.pid().unwrap_or_default());
     let rss = rss.map_err(BenchError::dir("reading", "/proc".as_ref()))?.rss_bytes;
     drop(broker);
-    let probe =
-        Probe { cpu: stage.options.broker_cpu(), measure: stage.time(), ..Probe::default() };
-    let raw = device::sequential_reads(space, &probe)?.bytes_per_s();
+    let raw = before.map_or_else(|| raw_rate(stage, log), Ok)?;
     let rate = read_bytes / read_s.max(1e-9);
     let what = format!("{} GiB: GB/s of reading the tail", log.gib);
     stage.add_ratio((&what, "x R"), AtLeast(0.8), (rate / 1e9, raw / 1e9));
@@ -214,4 +217,16 @@ fn restart(stage: &mut Stage<'_>, log: &Log, space: &Space) -> Result<f64, Bench
         rss as f64 / f64::from(1 << 20),
     );
     Ok(ms)
+}
+
+/// Bytes a second of reading the log's last segment that is in use, by nobody else meanwhile.
+fn raw_rate(stage: &Stage<'_>, log: &Log) -> Result<f64, BenchError> {
+    let space = Space::existing(&log.last_segment)?;
+    let probe = Probe {
+        cpu: stage.options.broker_cpu(),
+        warm_up: Duration::ZERO,
+        ops_max: space.bytes() / READ_BYTES,
+        ..Probe::default()
+    };
+    Ok(device::sequential_reads(&space, &probe)?.bytes_per_s())
 }
