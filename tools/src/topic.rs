@@ -311,6 +311,7 @@ fn details_json(topic: &TopicDetails) -> Value {
         "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
         "deep_validation": topic.deep_validation, "key_index": topic.key_index,
         "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
+        "fetched_records": topic.fetched_records, "fetched_bytes": topic.fetched_bytes,
         "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
     })
 }
