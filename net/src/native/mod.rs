@@ -13,6 +13,8 @@ mod alarm;
 mod caller;
 mod calls;
 mod describe;
+#[cfg(test)]
+mod detour_tests;
 mod end;
 mod gather;
 mod given;

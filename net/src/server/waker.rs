@@ -70,6 +70,12 @@ impl Waker {
         Self(signals.into_iter().collect())
     }
 
+    /// One that wakes nobody.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Self {
+        Self::of(Signal::new())
+    }
+
     pub(super) fn signals(&self) -> impl Iterator<Item = &Arc<Signal>> {
         self.0.iter()
     }
