@@ -12,9 +12,10 @@ use crate::disk_full::Mount;
 use crate::harness::http::{admin_address, get, request};
 use crate::harness::node::{Node, create_topic, fresh_dir};
 use crate::harness::raw::{Raw, frame};
-use crate::harness::{run_badly, run_well};
+use crate::harness::{run_badly, run_well, skip};
 
 const MESSAGES: u64 = 50;
+const MANUAL: &str = include_str!("../tools/docs/operations.md");
 const BOARD: &str = include_str!("../tools/packaging/grafana.json");
 
 fn scrape(admin: &str) -> Scrape {
@@ -58,6 +59,13 @@ async fn say_what_a_node_did() {
     assert_eq!(figure(&scrape, "uringmq_topic_appended_records_total"), MESSAGES as f64);
     assert_eq!(figure(&scrape, "uringmq_topic_held_records"), MESSAGES as f64);
     assert_eq!(figure(&scrape, "uringmq_group_lag_records"), (MESSAGES - 20) as f64);
+    // Nobody asked twice, and each message is a batch of its own, so that none came unasked with it.
+    let fetched = figure(&scrape, "uringmq_topic_fetched_records_total");
+    assert!(fetched >= 20.0 && fetched <= MESSAGES as f64, "{fetched}");
+    assert_eq!(fetched, figure(&scrape, "uringmq_fetched_records_total"));
+    let fetched_bytes = figure(&scrape, "uringmq_topic_fetched_bytes_total");
+    assert_eq!(fetched_bytes, figure(&scrape, "uringmq_fetched_bytes_total"));
+    assert!(fetched_bytes >= fetched * 60.0, "{fetched_bytes} of {fetched} records");
     // Each message was a device write of its own, which somebody waited for.
     let busy = figure(&scrape, "uringmq_device_busy_seconds_total");
     let writing = figure(&scrape, "uringmq_device_writing_seconds_total");
@@ -82,6 +90,7 @@ async fn say_what_a_node_did() {
         assert!(buckets.windows(2).all(|pair| pair[0].count <= pair[1].count));
     }
     the_board_shows_what_there_is(&admin);
+    every_family_is_known(&admin);
 
     assert_eq!((get(&admin, "/healthz").status, get(&admin, "/readyz").status), (200, 200));
     assert!(get(&admin, "/").body.contains("/metrics"));
@@ -131,6 +140,21 @@ async fn name_so_many_topics_and_only_count_the_others() {
     assert!(lags.len() == 2 && lags.iter().all(|(group, _)| group == "a"), "{lags:?}");
     assert_eq!(figure(&scrape, "uringmq_groups_omitted"), 2.0);
     node.stop();
+}
+
+/// Each has a type and a place in the documents.
+fn every_family_is_known(admin: &str) {
+    let page = get(admin, "/metrics").body;
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut count = 0;
+    for family in families {
+        let (name, kind) = family.split_once(' ').expect("a name and a type");
+        assert!(["counter", "gauge", "histogram"].contains(&kind), "{family}");
+        let total = if kind == "counter" { "_total" } else { "" };
+        assert!(MANUAL.contains(&format!("`{name}{total}`")), "{name} is not in operations.md");
+        count += 1;
+    }
+    assert!(count > 50, "{count}");
 }
 
 /// Every metric that a panel asks for is one that this node has.

@@ -87,8 +87,8 @@ fn and_what_is_wrong_with_a_file_is_said_with_its_line() {
     let path = file.to_str().unwrap();
     fs::write(&file, "# mine\nretension = \"48h\"\nwait = \"pol\"\n").unwrap();
     let data = dir.path().join("data");
-    let check = run_badly(&["config", "check", path], 1);
-    let serve = run_badly(&["serve", "--config", path, "--data", data.to_str().unwrap()], 3);
+    let check = run_badly(&["config", "check", path], 2);
+    let serve = run_badly(&["serve", "--config", path, "--data", data.to_str().unwrap()], 2);
     for said in [check, serve] {
         assert!(said.contains(&format!("{path}:2:1: there is no option \"retension\"")), "{said}");
         assert!(said.contains("did you mean \"retention\"?"), "{said}");
@@ -96,9 +96,29 @@ fn and_what_is_wrong_with_a_file_is_said_with_its_line() {
     }
     assert!(!data.exists());
     fs::write(&file, "listen = \"0.0.0.0:9440\"\n").unwrap();
-    assert!(run_badly(&["config", "check", path], 1).contains("allow_remote"));
-    run_badly(&["config", "check", dir.path().join("none").to_str().unwrap()], 3);
+    let check = run_badly(&["config", "check", path], 2);
+    let serve = run_badly(&["serve", "--config", path, "--data", data.to_str().unwrap()], 2);
+    assert!(check.contains("allow_remote") && serve.contains("allow_remote"), "{check}{serve}");
+    fs::write(&file, "listen = 5\n").unwrap();
+    let number = run_badly(&["config", "check", path], 2);
+    assert!(number.contains(":1:10: listen = 5: "), "{number}");
+    let none = dir.path().join("none");
+    run_badly(&["config", "check", none.to_str().unwrap()], 3);
+    run_badly(&["serve", "--config", none.to_str().unwrap()], 3);
     let flag = run_badly(&["serve", "--retension", "48h"], 2);
     assert!(flag.contains("--retention"), "{flag}");
     assert_eq!(run(&["serve", "--retention", "72"]).status.code(), Some(2));
+}
+
+#[test]
+fn and_a_variable_that_is_mistyped_is_not_passed_over_in_silence() {
+    let printed = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().copied();
+        let output = uringmq().args(["config", "print"]).envs(variables).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let said = printed(&[("URINGMQ_WIAT", "poll"), ("URINGMQ_WAIT", "sleep")]);
+    assert_eq!(said, "uringmq: there is no variable URINGMQ_WIAT; did you mean URINGMQ_WAIT?\n");
+    assert_eq!(printed(&[("URINGMQ_SERVICE_HOST", "10.0.0.1")]), "", "Kubernetes made it");
 }

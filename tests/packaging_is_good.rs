@@ -106,9 +106,16 @@ fn there_is_a_man_page_for_every_command() {
         page.unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     let serve = page("uringmq-serve.1");
-    for says in ["segment\\-size", "URINGMQ_SEGMENT_SIZE", "256MiB", "Exit codes"] {
-        assert!(serve.contains(says), "{says}");
+    for says in
+        ["segment\\-size", "URINGMQ_SEGMENT_SIZE", "256MiB", ".SH EXAMPLES", ".SH \"EXIT STATUS\""]
+    {
+        assert!(serve.contains(says), "{says} is not in\n{serve}");
     }
+    assert!(!serve.contains("EXTRA") && !serve.contains("Exit codes"), "{serve}");
+    let consume = page("uringmq-consume.1");
+    let synopsis = consume.split(".SH ").find(|part| part.starts_with("SYNOPSIS"));
+    let synopsis = synopsis.expect("a synopsis");
+    assert!(synopsis.contains("\\-\\-from\\fR \\fI"), "no value in\n{synopsis}");
     assert!(page("uringmq.1").contains("doctor"));
     let help = String::from_utf8(run_well(&["--help"])).expect("UTF-8");
     let (_, commands) = help.split_once("Commands:\n").expect("commands");

@@ -148,6 +148,8 @@ fn admin_replies() -> Vec<(&'static str, Reply<'static>)> {
                 deep_validation: true,
                 key_index: false,
                 retention: Retention { age_ms: Some(86_400_000), bytes: None },
+                fetched_records: 2000,
+                fetched_bytes: 131_072,
                 name: "orders",
                 queues: vec![queue],
             }),

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use config::{File, FileError, show};
+use config::{File, show};
 use serde_json::json;
 
 use crate::exit;
 use crate::failure::Failure;
-use crate::options::effective;
-use crate::output::{print, print_json, say};
+use crate::options::{effective, file_code};
+use crate::output::{counted, print, print_json, say};
 
 /// What to do with options.
 #[derive(Debug, Subcommand)]
@@ -59,11 +59,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 fn check(options: &Check) -> ExitCode {
     let file = match File::read(&options.file) {
         Ok(file) => file,
-        Err(error @ FileError::Io { .. }) => return exit::fail(exit::CANNOT_START, &error),
-        Err(error @ FileError::Problems { .. }) => {
-            say(&error);
-            return ExitCode::from(exit::FAILED);
-        }
+        Err(error) => return exit::fail(file_code(&error), &error),
     };
     let name = options.file.display();
     let conflicts = match config::settings::of_file(&file) {
@@ -74,9 +70,9 @@ fn check(options: &Check) -> ExitCode {
         for conflict in conflicts {
             say(format_args!("{name}: {conflict}"));
         }
-        return ExitCode::from(exit::FAILED);
+        return ExitCode::from(exit::USAGE);
     }
-    finish(print(&format!("{name}: good, sets {} options\n", file.entries.len())))
+    finish(print(&format!("{name}: good, sets {}\n", counted(file.entries.len() as u64, "option"))))
 }
 
 fn print_options(options: &Print) -> ExitCode {

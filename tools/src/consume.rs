@@ -92,7 +92,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(stop) => stop,
         Err(failure) => return failure.report(),
     };
-    block_on(async move { consume(&options, &stop).await })
+    block_on(async move {
+        consume(&options, &stop).await.map_err(|failure| failure.about(&options.topic))
+    })
 }
 
 async fn consume(options: &Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {

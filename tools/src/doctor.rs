@@ -2,11 +2,12 @@
 //! `serve`, before any runtime starts (which would end the process without a word of advice).
 //!
 //! Reading order: `facts` (what there is to know) -> `probe` (asks the machine) -> `checks` (what it
-//! means). Absent: repairs; it only says.
+//! means); `place` (what only matters now, and only for `doctor`). Absent: repairs; it only says.
 
 mod checks;
 mod clock;
 mod facts;
+mod place;
 mod probe;
 
 use std::process::ExitCode;
@@ -35,7 +36,8 @@ pub(crate) fn run(doctor: &Doctor) -> ExitCode {
         Ok(resolved) => resolved,
         Err(code) => return code,
     };
-    let findings = examine(&resolved.options);
+    let mut findings = examine(&resolved.options);
+    findings.extend(place::look(&resolved.options));
     let printed = if doctor.json { print_json(&findings) } else { print(&text(&findings)) };
     if let Err(failure) = printed {
         return failure.report();

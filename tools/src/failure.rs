@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use net::client::{ClientError, ErrorCode, PollError};
+use net::client::{ClientError, ErrorCode, HTTP_ANSWERED, PollError};
+use net::wire::{DecodeError, EncodeError};
 use thiserror::Error;
 
 use crate::exit;
@@ -27,6 +28,14 @@ pub(crate) enum Failure {
     /// The node refused, or the connection broke.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The node refused, or this client did, because of a topic.
+    #[error("{}", about_topic(topic, source))]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// Why.
+        source: ClientError,
+    },
     /// A queue could not be read.
     #[error(transparent)]
     Poll(#[from] PollError),
@@ -49,12 +58,23 @@ impl Failure {
         move |source| Self::Io { what: what.to_string(), source }
     }
 
+    /// The same, with the name of the topic that was asked for, where that matters.
+    pub(crate) fn about(self, topic: &str) -> Self {
+        let source = match self {
+            Self::Client(source) if is_about_topic(&source) => source,
+            Self::Poll(error) if is_about_topic(&error.source) => error.source,
+            other => return other,
+        };
+        Self::Topic { topic: topic.to_owned(), source }
+    }
+
     /// Prints it with advice and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         say(format_args!("uringmq: {self}"));
         let advice = match self {
             Self::Connect { source, .. } | Self::Client(source) => advice(source),
             Self::Poll(error) => advice(&error.source),
+            Self::Topic { topic, source } => advice(source).map(|a| a.replace("TOPIC", topic)),
             Self::Usage(_) | Self::Io { .. } | Self::Incomplete(_) => None,
         };
         if let Some(advice) = advice {
@@ -62,14 +82,49 @@ impl Failure {
         }
         ExitCode::from(match self {
             Self::Usage(_) => exit::USAGE,
+            Self::Client(source) | Self::Topic { source, .. } if is_bad_name(source) => exit::USAGE,
             Self::Connect { .. } => exit::CANNOT_START,
             _ => exit::FAILED,
         })
     }
 }
 
+fn is_about_topic(error: &ClientError) -> bool {
+    use ErrorCode::{InvalidTopic, TopicExists, UnknownQueue, UnknownTopic};
+    match error {
+        ClientError::NoSuchQueue { .. } => true,
+        ClientError::Server { code, .. } => {
+            matches!(code, InvalidTopic | TopicExists | UnknownQueue | UnknownTopic)
+        }
+        _ => false,
+    }
+}
+
+fn about_topic(topic: &str, source: &ClientError) -> String {
+    match source {
+        ClientError::NoSuchQueue { queue } => format!("topic {topic} has no queue {queue}"),
+        other => format!("topic {topic}: {other}"),
+    }
+}
+
+/// Nothing was done because a name is none.
+fn is_bad_name(error: &ClientError) -> bool {
+    use ErrorCode::{InvalidGroup, InvalidTopic};
+    match error {
+        ClientError::Request(error) => {
+            matches!(error, EncodeError::InvalidTopic | EncodeError::InvalidGroup)
+        }
+        ClientError::Server { code, .. } => matches!(code, InvalidTopic | InvalidGroup),
+        _ => false,
+    }
+}
+
 /// What a person can do about an error.
-pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
+pub(crate) fn advice(error: &ClientError) -> Option<String> {
+    fixed_advice(error).map(str::to_owned)
+}
+
+fn fixed_advice(error: &ClientError) -> Option<&'static str> {
     Some(match error {
         ClientError::Connect { source } if source.kind() == io::ErrorKind::ConnectionRefused => {
             "is a node running there? start one with: uringmq serve"
@@ -81,9 +136,12 @@ pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
             "the node closed the connection or has ended; its log says why"
         }
         ClientError::TimedOut { .. } => "is it a uringmq node that answers at this address?",
+        ClientError::Reply(DecodeError::Malformed { what }) if *what == HTTP_ANSWERED => {
+            "that may be the port of a node's admin server; the node's own is another one (9440)"
+        }
         ClientError::Reply(_) => "is it a uringmq node, of a similar version, at this address?",
         ClientError::NoSuchQueue { .. } => "see the queues with: uringmq topic describe TOPIC",
-        ClientError::NotDelivered { last: Some(last), .. } => return advice(last),
+        ClientError::NotDelivered { last: Some(last), .. } => return fixed_advice(last),
         ClientError::Decompress { .. } => {
             "read on behind it: --queue N --from OFFSET, with the offset that is named"
         }

@@ -30,7 +30,7 @@ pub(crate) struct Options {
 
 /// Runs it.
 pub(crate) fn run(options: Options) -> ExitCode {
-    block_on(async move { find(&options).await })
+    block_on(async move { find(&options).await.map_err(|failure| failure.about(&options.topic)) })
 }
 
 async fn find(options: &Options) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! `uringmq generate`: man pages and shell completions, made from the command line itself.
 
+mod man;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +47,7 @@ pub(crate) struct Completions {
 /// Makes it.
 pub(crate) fn run(command: &Command) -> ExitCode {
     let made = match command {
-        Command::Man(options) => man(options),
+        Command::Man(options) => man_pages(options),
         Command::Completions(options) => completions(options),
     };
     match made {
@@ -54,10 +56,10 @@ pub(crate) fn run(command: &Command) -> ExitCode {
     }
 }
 
-fn man(options: &Man) -> Result<(), Failure> {
+fn man_pages(options: &Man) -> Result<(), Failure> {
     let dir = options.dir.display();
     fs::create_dir_all(&options.dir).map_err(Failure::io(format!("making {dir}")))?;
-    let written = clap_mangen::generate_to(Cli::command(), &options.dir);
+    let written = man::write_all(Cli::command(), &options.dir);
     written.map_err(Failure::io(format!("writing man pages to {dir}")))?;
     print(&format!("wrote man pages to {dir}; see them with: man -l {dir}/uringmq.1\n"))
 }

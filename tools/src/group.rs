@@ -95,7 +95,9 @@ pub(crate) fn run(command: Command) -> ExitCode {
         match command {
             Command::List(options) => list(&options).await,
             Command::Describe(options) => describe(&options).await,
-            Command::Reset(options) => reset(&options).await,
+            Command::Reset(options) => {
+                reset(&options).await.map_err(|failure| failure.about(&options.topic))
+            }
             Command::Delete(options) => delete(&options).await,
         }
     })

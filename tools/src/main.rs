@@ -36,7 +36,8 @@ mod verify;
 use std::process::ExitCode;
 
 use ::config::Arguments;
-use clap::{ArgAction, Parser, Subcommand};
+use ::config::environment::{PREFIX, strangers};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 /// A low-latency message broker on io_uring.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Say more on standard error (-vv: even more); RUST_LOG chooses in detail.
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 990)]
     verbose: u8,
 }
 
@@ -112,11 +113,24 @@ enum Command {
     Ping(ping::Options),
 }
 
+/// A variable that is mistyped would be ignored without a word.
+fn note_strange_variables() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
+    if names.is_empty() {
+        return;
+    }
+    for stranger in strangers(&Cli::command(), names.iter().map(String::as_str)) {
+        output::say(format_args!("uringmq: {stranger}"));
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if !matches!(cli.command, Command::Serve(_)) {
         logging::init(cli.verbose);
     }
+    note_strange_variables();
     match cli.command {
         // It logs as its options say.
         Command::Serve(arguments) => serve::run(&arguments, cli.verbose),

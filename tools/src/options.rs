@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use config::options::Wait;
 use config::settings::ResolveError;
-use config::{Arguments, Options, Resolved, resolve};
+use config::{Arguments, FileError, Options, Resolved, resolve};
 use engine::shard::retention::Retention;
 use net::node::NodeOptions;
 use net::server::WaitMode;
@@ -17,9 +17,17 @@ use crate::{Cli, exit};
 pub(crate) fn effective(path: &[&str], arguments: &Arguments) -> Result<Resolved, ExitCode> {
     match resolve(Cli::command(), path, arguments, std::env::args_os()) {
         Ok(resolved) => Ok(resolved),
-        Err(ResolveError::File(error)) => Err(exit::fail(exit::CANNOT_START, &error)),
+        Err(ResolveError::File(error)) => Err(exit::fail(file_code(&error), &error)),
         // It knows whether it is an error or an answer, and its exit code.
         Err(ResolveError::Usage(error)) => error.exit(),
+    }
+}
+
+/// The exit code for a file of options that is no good, or cannot be read.
+pub(crate) fn file_code(error: &FileError) -> u8 {
+    match error {
+        FileError::Io { .. } => exit::CANNOT_START,
+        FileError::Problems { .. } => exit::USAGE,
     }
 }
 

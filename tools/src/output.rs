@@ -41,6 +41,12 @@ fn speak(level: &str, text: impl Display) {
     };
 }
 
+/// So many of something: `1 message`, `2 messages`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
+}
+
 /// Turns the result of writing to standard output into one that ends the command: well if the
 /// reader has gone (`| head`), badly otherwise.
 pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {

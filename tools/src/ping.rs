@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use config::value::Time;
 use serde_json::json;
 
 use crate::connect::{Server, block_on};
 use crate::failure::Failure;
-use crate::output::{print, print_json};
+use crate::output::{counted, print, print_json};
 
 /// Options of `ping`.
 #[derive(Debug, Args)]
@@ -17,14 +18,22 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Time between two pings, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    interval_ms: u64,
+    /// Time between two pings (a number alone: milliseconds).
+    #[arg(long, alias = "interval-ms", value_name = "TIME", default_value = "100ms",
+          value_parser = interval)]
+    interval: Duration,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: Server,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(millis) => Ok(Duration::from_millis(millis)),
+        Err(_) => text.parse().map(|Time(time)| time),
+    }
 }
 
 /// Runs it.
@@ -39,7 +48,7 @@ async fn ping(options: &Options) -> Result<(), Failure> {
     let mut round_trips = Vec::new();
     for turn in 0..options.count {
         if turn > 0 {
-            tokio::time::sleep(Duration::from_millis(options.interval_ms)).await;
+            tokio::time::sleep(options.interval).await;
         }
         let begun = Instant::now();
         client.ping(b"uringmq ping").await?;
@@ -60,13 +69,13 @@ async fn ping(options: &Options) -> Result<(), Failure> {
         }));
     }
     print(&format!(
-        "{} at {}, {} shard(s), connected in {:.0} us\n\
-         {} pings: min {min:.0} us, median {median:.0} us, max {max:.0} us\n",
+        "{} at {}, {}, connected in {:.0} us\n\
+         {}: min {min:.0} us, median {median:.0} us, max {max:.0} us\n",
         node.name,
         options.server.server,
-        node.shards,
+        counted(node.shards.into(), "shard"),
         micros(connected),
-        options.count,
+        counted(options.count.into(), "ping"),
     ))
 }
 

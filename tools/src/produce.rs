@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::{ArgAction, Args};
 use config::value::{OrNone, Size, Time};
 use net::client::{
-    AckLevel, Client, ClientError, Compression, Partitioner, Producer, Record, RecordHeader,
+    AckLevel, Client, ClientError, Compression, IDEMPOTENT_IN_FLIGHT_MAX, Partitioner, Producer,
+    Record, RecordHeader,
 };
 use serde_json::json;
 
@@ -24,7 +25,7 @@ use crate::connect::{Ack, Server, block_on};
 use crate::exit::after_help;
 use crate::failure::{Failure, advice};
 use crate::lines::{self, Chunk, Chunks};
-use crate::output::{grouped, print_json, say};
+use crate::output::{counted, grouped, print_json, say};
 use crate::start_at::Moment;
 use crate::stop;
 use input::{Format, Line, Shape};
@@ -153,11 +154,26 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(stop) => stop,
         Err(failure) => return failure.report(),
     };
-    block_on(async move { produce(options, &stop).await })
+    block_on(async move {
+        let topic = options.topic.clone();
+        produce(options, &stop).await.map_err(|failure| failure.about(&topic))
+    })
 }
 
 async fn produce(mut options: Options, stop: &tokio::sync::Notify) -> Result<(), Failure> {
+    if options.idempotent && options.in_flight as usize > IDEMPOTENT_IN_FLIGHT_MAX {
+        return Err(Failure::Usage(format!(
+            "--in-flight {}: with --idempotent (the default) at most {IDEMPOTENT_IN_FLIGHT_MAX}; \
+             more go with --idempotent=false",
+            options.in_flight
+        )));
+    }
     let client = options.server.connect_unless(stop).await?;
+    let most = client.node().batch_bytes_max;
+    if options.batch_size.bytes > u64::from(most) {
+        let (asked, most) = (options.batch_size, Size { bytes: most.into() });
+        return Err(Failure::Usage(format!("--batch-size {asked}: this node takes up to {most}")));
+    }
     let topic = client.describe_topic(&options.topic).await?;
     let ack = options.ack.map_or(topic.ack, AckLevel::from);
     let tally = Arc::new(Tally::new(options.delivery_timeout.0));
@@ -178,9 +194,13 @@ async fn produce(mut options: Options, stop: &tokio::sync::Notify) -> Result<(),
         ended = feed(&producer, &mut chunks, &options, &mut fed) => ended,
     };
     let delivered = producer.flush().await;
-    report(&tally, &fed, ack, begun.elapsed(), options.json)?;
+    let nothing = tally.counts().acknowledged == 0 && (delivered.is_err() || ended.is_err());
+    // What went wrong is said next; that nothing was done need not be.
+    if options.json || !nothing {
+        report(&tally, &fed, ack, begun.elapsed(), options.json)?;
+    }
     if let Err(error) = delivered {
-        return Err(incomplete(&tally, &error));
+        return Err(incomplete(&tally, &error, &options.topic));
     }
     ended
 }
@@ -299,9 +319,9 @@ fn report(
         }))?;
     }
     say(format_args!(
-        "{} messages ({} bytes read, {} sent) acknowledged with ack {} in {seconds:.3} s: \
+        "{} ({} bytes read, {} sent) acknowledged with ack {} in {seconds:.3} s: \
          {} messages/s",
-        grouped(counts.acknowledged),
+        counted(counts.acknowledged, "message"),
         grouped(fed.bytes),
         grouped(counts.sent_bytes),
         ack.name(),
@@ -310,10 +330,14 @@ fn report(
     Ok(())
 }
 
-fn incomplete(tally: &Tally, error: &ClientError) -> Failure {
+fn incomplete(tally: &Tally, error: &ClientError, topic: &str) -> Failure {
     let error = tally.error().unwrap_or_else(|| error.clone());
     let unsure = if error.outcome_unknown() { " (some may be stored)" } else { "" };
-    let advice = advice(&error).map(|advice| format!("\n  {advice}")).unwrap_or_default();
-    let failed = grouped(tally.counts().failed);
-    Failure::Incomplete(format!("{failed} messages were not acknowledged{unsure}: {error}{advice}"))
+    let advice = advice(&error)
+        .map(|advice| format!("\n  {}", advice.replace("TOPIC", topic)))
+        .unwrap_or_default();
+    let failed = tally.counts().failed;
+    let was = if failed == 1 { "was" } else { "were" };
+    let failed = counted(failed, "message");
+    Failure::Incomplete(format!("{failed} {was} not acknowledged{unsure}: {error}{advice}"))
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::admin::Admin;
 use crate::options::{effective, node_options, wait_mode};
-use crate::output::{print, say};
+use crate::output::{complain, print, say};
 use crate::{doctor, exit, logging};
 
 /// Runs the node; returns when it was asked to stop or has failed.
@@ -26,6 +26,13 @@ pub(crate) fn run(arguments: &Arguments, verbosity: u8) -> ExitCode {
     if let Err(error) = logging::init_node(&options, verbosity) {
         say(format_args!("uringmq: {error}"));
         return ExitCode::from(exit::CANNOT_START);
+    }
+    let conflicts = options.conflicts();
+    if !conflicts.is_empty() {
+        conflicts
+            .iter()
+            .for_each(|conflict| complain(format_args!("uringmq: options: {conflict}")));
+        return ExitCode::from(exit::USAGE);
     }
     // Before any thread exists, so that only this one ever takes the signals.
     let mut signals = SigSet::empty();

@@ -23,6 +23,9 @@ use crate::output::{grouped, print, print_json, table};
 pub(crate) const QUANTILES: [(f64, &str); 4] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
 
+/// What ends the name of a counter of nanoseconds.
+const NANOS: &str = "_nanos";
+
 /// Options of `stats`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -153,8 +156,7 @@ fn counters(stats: &NodeStats) -> String {
     let several = stats.counters.iter().any(|c| c.shard != SHARD_ANY && c.shard != 0);
     let rows: Vec<_> = (stats.counters.iter())
         .map(|counter| {
-            let name = counter.name.clone();
-            let value = grouped(counter.value);
+            let (name, value) = figure(&counter.name, counter.value);
             if several { vec![name, shard_name(counter.shard), value] } else { vec![name, value] }
         })
         .collect();
@@ -163,20 +165,36 @@ fn counters(stats: &NodeStats) -> String {
     table(heading, &rows)
 }
 
+/// What a counter says, for people: times in microseconds.
+fn figure(name: &str, value: u64) -> (String, String) {
+    match name.strip_suffix(NANOS) {
+        Some(name) => (name.to_owned(), format!("{} us", grouped(value / 1000))),
+        None => (name.to_owned(), grouped(value)),
+    }
+}
+
 /// The counters that changed.
 fn changes(interval: &Interval) -> String {
     let rows: Vec<_> = (interval.counters.iter())
         .filter(|counter| counter.grown > 0)
         .map(|counter| {
             let rate = per_second(counter.grown, interval.length);
-            let name = match counter.shard {
-                SHARD_ANY => counter.name.clone(),
-                shard => format!("{}/{shard}", counter.name),
+            // A share of the time.
+            let rate = match counter.name.ends_with(NANOS) {
+                true => format!("{:.1} %", rate / 1e7),
+                false => format!("{rate:.1}"),
             };
-            vec![name, format!("{rate:.1}"), grouped(counter.grown), grouped(counter.value)]
+            let of = match counter.shard {
+                SHARD_ANY => "node".to_owned(),
+                number if counter.name.starts_with("pump_") => format!("reactor {number}"),
+                number => format!("shard {number}"),
+            };
+            let (name, value) = figure(&counter.name, counter.value);
+            let (_, grown) = figure(&counter.name, counter.grown);
+            vec![name, of, rate, grown, value]
         })
         .collect();
-    table(&["counter", "a second", "grown by", "value"], &rows)
+    table(&["counter", "of", "a second", "grown by", "value"], &rows)
 }
 
 fn interval_document(interval: &Interval) -> Value {

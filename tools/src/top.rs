@@ -8,7 +8,6 @@
 mod sample;
 mod screen;
 
-use std::collections::VecDeque;
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
@@ -24,12 +23,17 @@ use crate::connect::{Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
 use sample::Sample;
-use screen::View;
+use screen::{Scroll, View};
 
 /// Looks whose rates are kept for the graph.
 const HISTORY: usize = 240;
+/// Rows that a page key moves.
+const PAGE: usize = 5;
 
 /// Options of `top`.
+///
+/// q, Esc or Ctrl-C end it; the arrow keys, PageUp, PageDown, Home and End move in one of the two
+/// tables, Tab goes to the other.
 #[derive(Debug, Args)]
 #[command(after_help = after_help(
     "  uringmq top\n  uringmq top --every 500ms --server 127.0.0.1:9441"
@@ -64,8 +68,7 @@ async fn top(
 ) -> Result<(), Failure> {
     let mut keys = keys();
     let title = format!("{} at {}", client.node().name, options.server.server);
-    let mut view =
-        View { title, interval: None, lags: Vec::new(), history: VecDeque::new(), trouble: None };
+    let mut view = View::new(title);
     let mut before: Option<Sample> = None;
     let mut next = Instant::now();
     loop {
@@ -82,12 +85,14 @@ async fn top(
         }
         next = (next + options.every.0).max(Instant::now());
         loop {
-            let drawn = terminal.draw(|frame| screen::draw(frame, &view));
+            let drawn = terminal.draw(|frame| screen::draw(frame, &mut view));
             drawn.map_err(Failure::io("drawing"))?;
             tokio::select! {
                 () = sleep_until(next) => break,
                 key = keys.recv() => match key {
                     Some(Key::Redraw) => {}
+                    Some(Key::Turn) => view.turn(),
+                    Some(Key::Scroll(scroll)) => view.scroll(scroll),
                     Some(Key::Quit) | None => return Ok(()),
                 }
             }
@@ -100,6 +105,9 @@ async fn top(
 enum Key {
     Quit,
     Redraw,
+    /// To the other table.
+    Turn,
+    Scroll(Scroll),
 }
 
 /// Keys, read by a thread of its own that ends with the process.
@@ -122,6 +130,13 @@ fn meaning(event: &Event) -> Option<Key> {
         Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
             KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
+            KeyCode::Tab | KeyCode::BackTab => Some(Key::Turn),
+            KeyCode::Up | KeyCode::Char('k') => Some(Key::Scroll(Scroll::Up(1))),
+            KeyCode::Down | KeyCode::Char('j') => Some(Key::Scroll(Scroll::Down(1))),
+            KeyCode::PageUp => Some(Key::Scroll(Scroll::Up(PAGE))),
+            KeyCode::PageDown => Some(Key::Scroll(Scroll::Down(PAGE))),
+            KeyCode::Home => Some(Key::Scroll(Scroll::Up(usize::MAX))),
+            KeyCode::End => Some(Key::Scroll(Scroll::Down(usize::MAX))),
             _ => None,
         },
         _ => None,

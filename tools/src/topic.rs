@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::connect::{Ack, Server, block_on};
 use crate::exit::after_help;
 use crate::failure::Failure;
-use crate::output::{grouped, print, print_json, say, table};
+use crate::output::{counted, grouped, print, print_json, say, table};
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -169,13 +169,17 @@ pub(crate) struct Describe {
 pub(crate) fn run(command: Command) -> ExitCode {
     block_on(async move {
         match command {
-            Command::Create(options) => create(&options).await,
-            Command::Alter(options) => alter(&options).await,
-            Command::Delete(options) => delete(&options).await,
+            Command::Create(options) => named(&options.topic, create(&options).await),
+            Command::Alter(options) => named(&options.topic, alter(&options).await),
+            Command::Delete(options) => named(&options.topic, delete(&options).await),
             Command::List(options) => list(&options).await,
-            Command::Describe(options) => describe(&options).await,
+            Command::Describe(options) => named(&options.topic, describe(&options).await),
         }
     })
+}
+
+fn named(topic: &str, result: Result<(), Failure>) -> Result<(), Failure> {
+    result.map_err(|failure| failure.about(topic))
 }
 
 async fn create(options: &Create) -> Result<(), Failure> {
@@ -202,9 +206,10 @@ async fn create(options: &Create) -> Result<(), Failure> {
         }
         return print_json(&document);
     }
-    let (name, queues, ack) = (&details.name, details.queues.len(), details.ack.name());
+    let (name, queues, ack) =
+        (&details.name, counted(details.queues.len() as u64, "queue"), details.ack.name());
     let verb = if created { "created" } else { "exists already" };
-    print(&format!("topic {name} {verb}: id {}, {queues} queues, ack {ack}\n", details.id))
+    print(&format!("topic {name} {verb}: id {}, {queues}, ack {ack}\n", details.id))
 }
 
 async fn alter(options: &Alter) -> Result<(), Failure> {
@@ -311,6 +316,7 @@ fn details_json(topic: &TopicDetails) -> Value {
         "name": topic.name, "id": topic.id, "ack": topic.ack.name(),
         "deep_validation": topic.deep_validation, "key_index": topic.key_index,
         "retention_ms": topic.retention.age_ms, "retention_bytes": topic.retention.bytes,
+        "fetched_records": topic.fetched_records, "fetched_bytes": topic.fetched_bytes,
         "queues": topic.queues.iter().map(queue).collect::<Vec<_>>(),
     })
 }

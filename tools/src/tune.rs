@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bench::tune::{FREE_BYTES_MIN, Findings, Settings, TuneError, measure, sentences, table};
 use clap::Args;
+use config::value::Time;
 use engine::data_dir::{DirError, claim};
 use engine::device::{Choices, DeviceFile, Evidence, FileError, Place};
 use serde::Serialize;
@@ -42,8 +43,8 @@ pub(crate) struct Options {
     /// A data directory whose node is stopped, or a new one; it is made if it is missing.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// How long to measure, in seconds.
-    #[arg(long, value_name = "S", default_value_t = SECONDS_DEFAULT, value_parser = seconds)]
+    /// How long to measure: seconds, or a time with its unit, such as 2m.
+    #[arg(long, value_name = "TIME", default_value_t = SECONDS_DEFAULT, value_parser = seconds)]
     seconds: f64,
     /// A rough look, in 5 seconds.
     #[arg(long, conflicts_with = "seconds")]
@@ -57,10 +58,11 @@ pub(crate) struct Options {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (1.0..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("a number of seconds from 1 to 3600".to_owned()),
-    }
+    let seconds = match text.parse::<f64>() {
+        Ok(seconds) => seconds,
+        Err(_) => text.parse::<Time>()?.0.as_secs_f64(),
+    };
+    if (1.0..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("from 1s to 1h".to_owned()) }
 }
 
 /// Why there is no file.

@@ -38,6 +38,20 @@ pub struct Extents {
     pub slices: Vec<Slice>,
     /// Bytes in all of them.
     pub bytes: u32,
+    /// Records in all of them.
+    pub records: u64,
+}
+
+/// Where the bytes of a span come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Our own memory; the span's records end before this offset.
+    Memory {
+        /// The offset.
+        end_offset: u64,
+    },
+    /// A device: each entry's checksums are compared, the batch's among them.
+    Device,
 }
 
 impl Extents {
@@ -54,9 +68,8 @@ impl Extents {
     }
 }
 
-/// Adds to `out` the wanted entries of `span`, whose bytes are `bytes`. With `verify` each entry's
-/// checksums are compared, the batch's among them (bytes that came from a device); without, they
-/// are our own memory. `false` when `bytes_max` ended it: nothing behind may be taken.
+/// Adds to `out` the wanted entries of `span`, whose bytes are `bytes`. `false` when `bytes_max` ended
+/// it: nothing behind may be taken.
 ///
 /// # Errors
 /// [`Damaged`] when the bytes are not what the index says.
@@ -64,14 +77,20 @@ pub fn take(
     span: &Span,
     bytes: &Slice,
     wanted: &Wanted,
-    verify: bool,
+    origin: Origin,
     out: &mut Extents,
 ) -> Result<bool, Damaged> {
     let room = wanted.bytes_max.saturating_sub(out.bytes);
-    if span.alone && wanted.offset <= span.base_offset && span.len <= room && !verify {
+    if let Origin::Memory { end_offset } = origin
+        && span.alone
+        && wanted.offset <= span.base_offset
+        && span.len <= room
+    {
         out.push(bytes.clone());
+        out.records += end_offset.saturating_sub(span.base_offset);
         return Ok(true);
     }
+    let verify = origin == Origin::Device;
     let mut at = 0_u32;
     // The offset behind the queue's last entry so far, and what is damaged behind that.
     let mut behind = span.base_offset;
@@ -107,12 +126,14 @@ pub fn take(
                 at = end;
                 continue;
             };
-            behind = behind.saturating_add(u64::from(parsed.record_count()));
+            let records = u64::from(parsed.record_count());
+            behind = behind.saturating_add(records);
             if behind > wanted.offset {
                 if out.bytes > 0 && out.bytes.saturating_add(end - at) > wanted.bytes_max {
                     return Ok(false);
                 }
                 out.push(bytes.slice(at..end));
+                out.records += records;
             }
         }
         at = end;

@@ -13,7 +13,7 @@ use super::salvage::Salvage;
 use super::{Effect, Fetch, FetchError, Fetched, Shard};
 use crate::index::queue::Span;
 use crate::index::sealed::{Block, Place};
-use crate::index::walk::{Extents, Wanted, take};
+use crate::index::walk::{Extents, Origin, Wanted, take};
 use crate::io::block::Slice;
 use crate::io::{BLOCK_BYTES, Completion, Disk, DiskOp, Env, Errno, FileId, Nanos, OpId, Output};
 use crate::limits::{COLD_READ_BYTES_MAX, PARKED_MAX};
@@ -324,7 +324,7 @@ pub(super) fn collect(
             return Err(FetchError::Read { at: span.pos, errno: Errno(5) });
         }
         let span_bytes = bytes.slice(at..at + span.len);
-        match take(span, &span_bytes, &wanted, true, &mut extents) {
+        match take(span, &span_bytes, &wanted, Origin::Device, &mut extents) {
             Ok(true) if extents.bytes < fetch.bytes_max => {}
             Ok(_) => break,
             // What lies before the damage is served; the next fetch starts at it and is told.

@@ -16,6 +16,8 @@ pub struct Counters {
     pub fetches: u64,
     /// Bytes of entries given to fetches.
     pub fetched_bytes: u64,
+    /// Records given to fetches.
+    pub fetched_records: u64,
     /// Cold reads submitted and their bytes.
     pub cold_reads: u64,
     /// Bytes read from the device for fetches.

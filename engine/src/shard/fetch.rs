@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::turn::TurnClock;
 use super::{Effect, Fetch, FetchError, Fetched, Shard, Token};
-use crate::index::walk::{Extents, Wanted, take};
+use crate::index::walk::{Extents, Origin, Wanted, take};
 use crate::io::{Env, Nanos};
 use crate::limits::{FETCH_BYTES_MAX, PARKED_MAX};
 use crate::stage::{Operation, Stage, Timings};
@@ -215,15 +215,19 @@ impl<E: Env> Shard<E> {
             if queue.index.first_offset().is_none_or(|first| fetch.offset < first) {
                 return Ok(Plan::Cold);
             }
-            for span in queue.index.from(fetch.offset) {
+            let mut spans = queue.index.from(fetch.offset).peekable();
+            while let Some(span) = spans.next() {
+                let next = spans.peek().map(|next| next.base_offset);
+                let end_offset = next.unwrap_or(range.visible_offset);
                 let Some(bytes) = self.log.hot(span.pos, span.len) else {
                     if extents.bytes == 0 {
                         return Ok(Plan::Cold);
                     }
                     break;
                 };
-                let whole = take(&span, &bytes, &wanted, false, &mut extents)
-                    .map_err(|damaged| FetchError::Damaged { at: damaged.at })?;
+                let whole =
+                    take(&span, &bytes, &wanted, Origin::Memory { end_offset }, &mut extents)
+                        .map_err(|damaged| FetchError::Damaged { at: damaged.at })?;
                 if !whole || extents.bytes >= fetch.bytes_max {
                     break;
                 }
@@ -246,6 +250,7 @@ impl<E: Env> Shard<E> {
         if fetched.extents.bytes > 0 {
             self.counters.fetches += 1;
             self.counters.fetched_bytes += u64::from(fetched.extents.bytes);
+            self.counters.fetched_records += fetched.extents.records;
             if self.answered.timings != timings {
                 self.record_fetches();
                 self.answered.timings = timings;

@@ -98,6 +98,33 @@ fn answered_at_once_it_was_parsed_for_as_long_as_the_receive_pass() {
     }
 }
 
+/// From memory (a span that nobody else's entries are in is not looked into) and from the device, from
+/// the beginning and from within.
+#[test]
+fn records_that_were_given_are_counted() {
+    let mut hot = shard(1, 1 << 20, AckLevel::Durable);
+    let mut effects = Vec::new();
+    for group in 0..3 {
+        for token in 0..4 {
+            produce(&mut hot, group * 4 + token, AckLevel::Durable, b"m", &mut effects);
+        }
+        settle(&mut hot, &mut effects);
+    }
+    for mut shard in [hot, cold(12)] {
+        let mut all = 0;
+        for offset in [0, 5, 11] {
+            effects.clear();
+            ask(&mut shard, 99, fetch(offset, 0), &mut effects);
+            settle(&mut shard, &mut effects);
+            let given = values(&effects).len() as u64;
+            assert_eq!(given, 12 - offset);
+            all += given;
+            let counters = shard.counters();
+            assert_eq!(counters.fetched_records, all, "from {offset}");
+        }
+    }
+}
+
 #[test]
 fn parked_it_waited_from_the_end_of_the_receive_pass() {
     let mut shard = shard(1, 1 << 20, AckLevel::Written);

@@ -64,6 +64,10 @@ pub struct TopicDetails {
     pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
+    /// Records given to fetches since the node was started.
+    pub fetched_records: u64,
+    /// Bytes of their batches.
+    pub fetched_bytes: u64,
     /// Its queues.
     pub queues: Vec<QueueDescription>,
 }
@@ -170,6 +174,8 @@ impl Client {
             deep_validation: topic.deep_validation,
             key_index: topic.key_index,
             retention: topic.retention,
+            fetched_records: topic.fetched_records,
+            fetched_bytes: topic.fetched_bytes,
             queues: topic.queues,
         })
     }

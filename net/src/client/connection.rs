@@ -29,6 +29,9 @@ const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 /// What a request without a payload counts against the bound in bytes.
 const SMALL_REQUEST_BYTES: u32 = 64;
 
+/// What the error says when a web server answers where a node was expected.
+pub const HTTP_ANSWERED: &str = "a web server (HTTP) answers there";
+
 /// What a node says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -193,7 +196,12 @@ async fn say_hello(
     encode_request(&mut out, &RequestHeader::default(), &hello)?;
     stream.write_all(&out).await.map_err(ClientError::lost)?;
     let mut buffer = BytesMut::new();
-    let frame = next_frame(&mut stream, &mut buffer).await?;
+    let frame = match next_frame(&mut stream, &mut buffer).await {
+        Err(ClientError::Reply(_)) if buffer.starts_with(b"HTTP/") => {
+            return Err(ClientError::bad_reply(HTTP_ANSWERED));
+        }
+        other => other?,
+    };
     match decode_reply(&frame)? {
         (_, Reply::Hello(hello)) if hello.version == VERSION => {
             let node = Node {

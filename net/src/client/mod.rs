@@ -44,15 +44,15 @@ pub use admin::{
 pub use backoff::RetryPolicy;
 pub use compression::Compression;
 pub use config::ClientConfig;
-pub use connection::Node;
+pub use connection::{HTTP_ANSWERED, Node};
 pub use consumer::{Consumer, ConsumerBuilder, PollError, StartAt};
 pub use error::ClientError;
 pub use groups::{CommittedOffset, GroupInfo};
 pub use message::{Header, Message};
 pub use produce::BatchAck;
 pub use producer::{
-    Ack, BatchReport, Partitioner, Producer, ProducerBuilder, ProducerCounts, ProducerObserver,
-    ProducerStats, Record, Sent,
+    Ack, BatchReport, IDEMPOTENT_IN_FLIGHT_MAX, Partitioner, Producer, ProducerBuilder,
+    ProducerCounts, ProducerObserver, ProducerStats, Record, Sent,
 };
 
 pub use engine::batch::RecordHeader;

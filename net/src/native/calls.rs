@@ -11,6 +11,8 @@ use crate::wire::RequestHeader;
 pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) header: RequestHeader,
+    /// Of a fetch; nobody looks at that of others.
+    pub(super) topic: u32,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ mod tests {
         let call = |correlation| Call {
             caller: CALLER,
             header: RequestHeader { correlation, ..RequestHeader::default() },
+            topic: 0,
         };
         let (a, b) = (calls.insert(call(1)), calls.insert(call(2)));
         assert_eq!(calls.take(a).unwrap().header.correlation, 1);
@@ -106,10 +109,10 @@ mod tests {
     fn a_call_is_new_in_its_own_turn_only() {
         let mut calls = Calls::default();
         calls.begin_turn(Nanos(10));
-        let a = calls.insert(Call { caller: CALLER, header: RequestHeader::default() });
+        let a = calls.insert(Call { caller: CALLER, header: RequestHeader::default(), topic: 0 });
         assert!(calls.is_new(a));
         calls.begin_turn(Nanos(20));
-        let b = calls.insert(Call { caller: CALLER, header: RequestHeader::default() });
+        let b = calls.insert(Call { caller: CALLER, header: RequestHeader::default(), topic: 0 });
         assert!(!calls.is_new(a) && calls.is_new(b));
         calls.take(b);
         for nobody in [b, Token(77), Token(u64::MAX)] {

@@ -71,7 +71,9 @@ impl<E: Env> Desk<E> {
 
     fn topic(&self, name: &str) -> Result<Reply<'_>, Refusal> {
         let topic = self.broker.catalog().by_name(name);
-        let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::UnknownTopic, "no such topic"))?;
+        let topic = topic.ok_or_else(|| {
+            Refusal::new(ErrorCode::UnknownTopic, format!("there is no topic {name:?}"))
+        })?;
         let queues = topic.queues.iter().zip(0_u16..).map(|(place, queue)| {
             let range = self.broker.range(topic.id, queue).unwrap_or_default();
             QueueDescription {
@@ -83,12 +85,15 @@ impl<E: Env> Desk<E> {
                 bytes: range.bytes,
             }
         });
+        let (fetched_records, fetched_bytes) = self.given.of(topic.id);
         Ok(Reply::TopicDescribe(TopicDescription {
             topic: topic.id,
             ack: topic.ack,
             deep_validation: topic.deep,
             key_index: topic.keyed,
             retention: topic.retention,
+            fetched_records,
+            fetched_bytes,
             name: &topic.name,
             queues: queues.collect(),
         }))
@@ -219,6 +224,7 @@ fn push_counters(stats: &mut StatsReply<'static>, shard: u16, counters: &Counter
         ("committed_offsets_bytes", counters.offset_bytes),
         ("fetches", counters.fetches),
         ("fetched_bytes", counters.fetched_bytes),
+        ("fetched_records", counters.fetched_records),
         ("cold_reads", counters.cold_reads),
         ("cold_read_bytes", counters.cold_bytes),
         ("groups", counters.groups),

@@ -30,7 +30,7 @@ impl<E: Env> Desk<E> {
     /// Replies to every commit that is answered.
     pub(super) fn reply_commits(&mut self, out: &mut Out<'_>) {
         for CommitAnswer { token, results } in std::mem::take(&mut self.answers.commits) {
-            let Some(Call { caller, header }) = self.answered(token) else { continue };
+            let Some(Call { caller, header, .. }) = self.answered(token) else { continue };
             let code = |error| Refusal::from(&error).code;
             let results = results.into_iter().map(|result| result.err().map(code)).collect();
             let header = header.reply(Timings::default());

@@ -80,11 +80,13 @@ impl<E: Env> Desk<E> {
 
 #[cfg(test)]
 mod tests {
-    use engine::level::AckLevel;
-
     use engine::batch::{NewRecord, append_single};
+    use engine::broker::Broker;
+    use engine::io::sim::{Config, SimEnv};
+    use engine::level::AckLevel;
+    use engine::log::recover::OpenOptions;
 
-    use super::super::stage_tests::{CONN, Door, create};
+    use super::super::stage_tests::{CONN, Door, create, options};
     use super::*;
     use crate::server::{Service, Waker};
     use crate::wire::limits::BATCH_BYTES_MAX;
@@ -151,9 +153,11 @@ mod tests {
     /// its letter waits to be read, though it is known that the connection has left.
     #[test]
     fn a_letter_read_after_its_sender_has_left_is_not_parked_for_long() {
-        let wakers = [(); 2].map(|()| Waker::of_nobody().unwrap());
+        let wakers = [(); 2].map(|()| Waker::of_nobody());
         let [post, mut other] = Post::among(&wakers).try_into().unwrap();
-        let mut door = Door::with(post, 64 << 20);
+        let options = OpenOptions { segment_bytes: 64 << 20, ..options() };
+        let env = SimEnv::new(Config::default(), 1);
+        let mut door = Door::before(Broker::open([env], &options).unwrap(), post);
         // The other one will follow the only change there will be.
         other.acknowledge(0, 1);
         other.send(door.env().now(), false);

@@ -29,6 +29,9 @@ pub(super) fn merge<'a>(
         match (&mut all, part) {
             (Reply::TopicDescribe(topic), Reply::TopicDescribe(part)) => {
                 add_queues(&mut topic.queues, part.queues, owns);
+                // Each reactor counts what its own shards gave.
+                topic.fetched_records += part.fetched_records;
+                topic.fetched_bytes += part.fetched_bytes;
             }
             (Reply::OffsetFetch(committed), Reply::OffsetFetch(part)) => {
                 add_committed(committed, part, |place| {

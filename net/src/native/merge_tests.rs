@@ -94,3 +94,24 @@ fn statistics_add_up_where_they_are_the_nodes() {
     let sum: Histogram<u64> = Deserializer::new().deserialize(&mut encoded).unwrap();
     assert_eq!((all.histograms.len(), sum.len()), (1, 2));
 }
+
+#[test]
+fn what_went_out_of_a_topic_is_added_up() {
+    let part = |reactor: usize, fetched_records: u64| {
+        let topic = crate::wire::TopicDescription {
+            topic: 1,
+            ack: engine::level::AckLevel::Memory,
+            deep_validation: false,
+            key_index: false,
+            retention: Default::default(),
+            fetched_records,
+            fetched_bytes: 100 * fetched_records,
+            name: "t",
+            queues: vec![queue(0, 0, 0), queue(1, 1, 0)],
+        };
+        (reactor, Reply::TopicDescribe(topic))
+    };
+    let merged = merge(vec![part(0, 3), part(1, 4)], usize::from, &Catalog::default());
+    let Some(Reply::TopicDescribe(topic)) = merged else { panic!("{merged:?}") };
+    assert_eq!((topic.fetched_records, topic.fetched_bytes), (7, 700));
+}

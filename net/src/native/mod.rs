@@ -13,8 +13,11 @@ mod alarm;
 mod caller;
 mod calls;
 mod describe;
+#[cfg(test)]
+mod detour_tests;
 mod end;
 mod gather;
+mod given;
 mod groups;
 mod leavers;
 mod merge;
@@ -93,6 +96,8 @@ struct Desk<E: Env> {
     visits: Visits,
     /// When this turn's answers were found, and how many of each operation there are.
     sending: reply::Sending,
+    /// What went out of each topic.
+    given: given::Given,
     /// Questions that several reactors answer.
     gathers: gather::Gathers,
     /// Connections that have closed while they waited.
@@ -134,6 +139,7 @@ impl<E: Env> Native<E> {
             gathered: Nanos(0),
             visits: Visits::default(),
             sending: reply::Sending::default(),
+            given: given::Given::default(),
             gathers: gather::Gathers::default(),
             leavers: leavers::Leavers::default(),
             bundles: VecDeque::new(),
@@ -159,12 +165,17 @@ impl<E: Env> Desk<E> {
 
     /// A request begins to wait for the engine.
     fn wait(&mut self, caller: Caller, header: RequestHeader) -> Token {
+        self.wait_for(caller, header, 0)
+    }
+
+    /// A request about a topic begins to wait for the engine.
+    fn wait_for(&mut self, caller: Caller, header: RequestHeader, topic: u32) -> Token {
         if let Caller::Guest(conn) = caller
             && let Some(guest) = self.guest(conn)
         {
             guest.calls += 1;
         }
-        self.calls.insert(Call { caller, header })
+        self.calls.insert(Call { caller, header, topic })
     }
 
     /// The engine has answered.
@@ -224,7 +235,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn fetch(&mut self, caller: Caller, header: RequestHeader, fetch: &wire::Fetch) {
-        let token = self.wait(caller, header);
+        let token = self.wait_for(caller, header, fetch.topic);
         let request = Fetch {
             token,
             queue: 0,

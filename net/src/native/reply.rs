@@ -93,7 +93,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.answered(token) else { return };
+        let Some(Call { caller, header, .. }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
             Ok(base_offset) => {
@@ -115,7 +115,7 @@ impl<E: Env> Desk<E> {
         out: &mut Out<'_>,
     ) {
         let is_new = self.calls.is_new(token);
-        let Some(Call { caller, header }) = self.answered(token) else { return };
+        let Some(Call { caller, header, topic }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         let op = Operation::Fetch.as_u8();
         let fetched = match result {
@@ -129,6 +129,10 @@ impl<E: Env> Desk<E> {
         self.sending.fetched[usize::from(is_new)] += u32::from(fetched.extents.bytes > 0);
         let (start, visible) = (fetched.start_offset, fetched.visible_offset);
         let extents = fetched.extents;
+        if extents.bytes > 0 {
+            self.given.add(topic, extents.records, u64::from(extents.bytes));
+            self.given.forget_if_many(self.broker.catalog());
+        }
         let head = |bytes: &mut Vec<u8>| {
             encode_fetch_header(bytes, &header, start, visible, extents.bytes);
         };
@@ -153,7 +157,7 @@ impl<E: Env> Desk<E> {
     }
 
     fn reply_seek(&mut self, token: Token, result: Result<Sought, FetchError>, out: &mut Out<'_>) {
-        let Some(Call { caller, header }) = self.answered(token) else { return };
+        let Some(Call { caller, header, .. }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(Sought { batch, visible_offset }) => {
@@ -176,7 +180,7 @@ impl<E: Env> Desk<E> {
         result: Result<LookedUp, FetchError>,
         out: &mut Out<'_>,
     ) {
-        let Some(Call { caller, header }) = self.answered(token) else { return };
+        let Some(Call { caller, header, .. }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(LookedUp { offsets, reached, start_offset, visible_offset }) => {
@@ -203,7 +207,7 @@ impl<E: Env> Desk<E> {
                 (token, Operation::TopicAlter, result.map(|()| Reply::TopicAlter))
             }
         };
-        let Some(Call { caller, header }) = self.answered(token) else { return };
+        let Some(Call { caller, header, .. }) = self.answered(token) else { return };
         let header = header.reply(Timings::default());
         match result {
             Ok(reply) => out.reply(caller, |bytes| encode_reply(bytes, &header, &reply)),

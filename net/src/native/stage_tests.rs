@@ -20,6 +20,16 @@ pub(super) const CONN: ConnId = ConnId { slot: 0, generation: 1 };
 const PASS_NANOS: u32 = 7_000;
 const SEND_NANOS: u32 = 3_000;
 
+pub(super) fn options() -> OpenOptions {
+    OpenOptions {
+        shard: 0,
+        node: [1; 16],
+        segment_bytes: 1 << 20,
+        writer: WriterOptions::default(),
+        retention: Retention::default(),
+    }
+}
+
 /// A door with one guest, on a simulated machine.
 pub(super) struct Door {
     pub(super) native: Native<SimEnv>,
@@ -30,19 +40,12 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn open() -> Self {
-        Self::with(Post::alone(), 1 << 20)
+        let env = SimEnv::new(Config::default(), 1);
+        Self::before(Broker::open([env], &options()).unwrap(), Post::alone())
     }
 
-    pub(super) fn with(post: Post, segment_bytes: u64) -> Self {
-        let writer = WriterOptions::default();
-        let options = OpenOptions {
-            shard: 0,
-            node: [1; 16],
-            segment_bytes,
-            writer,
-            retention: Retention::default(),
-        };
-        let broker = Broker::open([SimEnv::new(Config::default(), 1)], &options).unwrap();
+    /// In front of this broker, and among those the post goes to.
+    pub(super) fn before(broker: Broker<SimEnv>, post: Post) -> Self {
         let identity = Identity { node: [1; 16], name: "test".to_owned() };
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();

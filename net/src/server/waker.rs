@@ -72,8 +72,8 @@ impl Waker {
 
     /// Wakes nobody, for tests without reactors.
     #[cfg(test)]
-    pub(crate) fn of_nobody() -> io::Result<Self> {
-        Signal::new().map(|signal| Self::of([signal]))
+    pub(crate) fn of_nobody() -> Self {
+        Self::of(Signal::new())
     }
 
     pub(super) fn signals(&self) -> impl Iterator<Item = &Arc<Signal>> {

@@ -222,6 +222,8 @@ fn reply(from: &Ingredients) -> Reply<'_> {
             deep_validation: from.flag,
             key_index: !from.flag,
             retention: retention(from),
+            fetched_records: offset,
+            fetched_bytes: !offset,
             name: &from.name,
             queues: (short.iter())
                 .map(|&queue| QueueDescription {

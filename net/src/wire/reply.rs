@@ -8,8 +8,8 @@ use super::frame_format::ErrorHead;
 use super::limits::{MESSAGE_BYTES_MAX, PEER_NAME_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 use super::lookup::lookup_reply;
 use super::reply_format::{
-    CounterTail, DescriptionHead, FetchReplyHead, HelloReplyHead, HistogramHead, MetadataPart,
-    OffsetPart, QUEUE_DESCRIPTION_BYTES, QueuePart, SummaryPart,
+    CounterTail, DescriptionHead, DescriptionTail, FetchReplyHead, HelloReplyHead, HistogramHead,
+    MetadataPart, OffsetPart, QUEUE_DESCRIPTION_BYTES, QueuePart, SummaryPart,
 };
 use super::request::limits;
 use super::{
@@ -148,6 +148,10 @@ pub struct TopicDescription<'a> {
     pub key_index: bool,
     /// Its own limits, beside the node's.
     pub retention: Retention,
+    /// Records given to fetches since the node was started.
+    pub fetched_records: u64,
+    /// Bytes of their batches.
+    pub fetched_bytes: u64,
     /// Its name.
     pub name: &'a str,
     /// Its queues.
@@ -349,6 +353,7 @@ fn topic_describe(mut body: Cursor<'_>) -> Result<TopicDescription<'_>, DecodeEr
             bytes: part.bytes.get(),
         });
     }
+    let tail = body.part::<DescriptionTail>()?;
     body.end()?;
     Ok(TopicDescription {
         topic: head.topic.get(),
@@ -356,6 +361,8 @@ fn topic_describe(mut body: Cursor<'_>) -> Result<TopicDescription<'_>, DecodeEr
         deep_validation: head.flags & TOPIC_DEEP_VALIDATION != 0,
         key_index: head.flags & TOPIC_KEY_INDEX != 0,
         retention: Retention { age_ms: age_ms.flatten(), bytes: bytes.flatten() },
+        fetched_records: tail.fetched_records.get(),
+        fetched_bytes: tail.fetched_bytes.get(),
         name,
         queues,
     })

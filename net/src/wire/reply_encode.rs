@@ -11,8 +11,9 @@ use super::limits::{
 };
 use super::lookup::put_lookup_reply;
 use super::reply_format::{
-    CounterTail, DescriptionHead, FETCH_REPLY_HEAD_BYTES, FetchReplyHead, HelloReplyHead,
-    HistogramHead, MetadataPart, OffsetPart, PlainProduceReply, QueuePart, SummaryPart,
+    CounterTail, DescriptionHead, DescriptionTail, FETCH_REPLY_HEAD_BYTES, FetchReplyHead,
+    HelloReplyHead, HistogramHead, MetadataPart, OffsetPart, PlainProduceReply, QueuePart,
+    SummaryPart,
 };
 use super::request_encode::{put_limits, topic_flags};
 use super::{
@@ -217,10 +218,16 @@ fn put_topic_description(out: &mut Vec<u8>, topic: &TopicDescription<'_>) -> boo
     out.extend_from_slice(head.as_bytes());
     put_string(out, topic.name, TOPIC_NAME_BYTES_MAX);
     put_limits(out, age_ms, bytes);
-    topic.queues.iter().fold(put_count(out, topic.queues.len()), |fits, queue| {
+    let fits = put_count(out, topic.queues.len());
+    for queue in &topic.queues {
         out.extend_from_slice(queue_part(queue).as_bytes());
-        fits
-    })
+    }
+    let tail = DescriptionTail {
+        fetched_records: U64::new(topic.fetched_records),
+        fetched_bytes: U64::new(topic.fetched_bytes),
+    };
+    out.extend_from_slice(tail.as_bytes());
+    fits
 }
 
 fn queue_part(queue: &QueueDescription) -> QueuePart {

@@ -13,7 +13,8 @@
 //! TopicAlter     empty
 //! TopicDescribe  0 topic u32, 4 ack u8, 5 flags u8, name string, flag 2: retention_ms u64, flag 4:
 //!                retention_bytes u64, queue count u16, then per queue:
-//!                0 queue u16, 2 shard u16, 4 start u64, 12 end u64, 20 visible u64, 28 bytes u64
+//!                0 queue u16, 2 shard u16, 4 start u64, 12 end u64, 20 visible u64, 28 bytes u64;
+//!                then 0 fetched_records u64, 8 fetched_bytes u64
 //! Produce        0 base_offset u64
 //! Fetch          0 log_start u64, 8 visible u64, 16 entries to the end
 //! ListOffsets    0 offset u64, 8 timestamp_ms i64
@@ -81,6 +82,13 @@ pub(super) struct QueuePart {
     pub(super) bytes: U64,
 }
 
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct DescriptionTail {
+    pub(super) fetched_records: U64,
+    pub(super) fetched_bytes: U64,
+}
+
 /// A whole produce reply without optional parts: the frame a node sends most often.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -124,6 +132,7 @@ const _: () = {
     assert!(size_of::<MetadataPart>() == 7 && offset_of!(MetadataPart, ack) == 6);
     assert!(size_of::<SummaryPart>() == 7 && offset_of!(SummaryPart, ack) == 6);
     assert!(size_of::<DescriptionHead>() == 6);
+    assert!(size_of::<DescriptionTail>() == 16);
     assert!(size_of::<QueuePart>() == 36 && offset_of!(QueuePart, bytes) == 28);
     assert!(
         size_of::<PlainProduceReply>() == 20 && offset_of!(PlainProduceReply, base_offset) == 12

@@ -210,22 +210,32 @@ fn check(command: &Command, key: &str, value: &Spanned<DeValue<'_>>) -> Result<S
         }
         _ => return Err(Wrong::Value(format!("{key} takes one value, in quotes"))),
     };
+    // As it is written there.
+    let shown = match value.get_ref() {
+        DeValue::String(text) => format!("{text:?}"),
+        _ => text.clone(),
+    };
     match refusal(arg, &text) {
-        Some(why) => Err(Wrong::Value(format!("{key} = {text:?}: {why}"))),
+        Some(why) => Err(Wrong::Value(format!("{key} = {shown}: {why}"))),
         None => Ok(text),
     }
 }
 
 fn unknown(command: &Command, key: &str) -> String {
-    let likeness = |name: &str| strsim::jaro_winkler(name, &key.replace('-', "_").to_lowercase());
     let names = command.get_arguments().map(|arg| arg.get_id().as_str());
-    let nearest = names.map(|name| (likeness(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, name)) if likeness >= LIKENESS_MIN => {
-            format!("there is no option {key:?}; did you mean {name:?}?")
+    match nearest(names, &key.replace('-', "_").to_lowercase()) {
+        Some(name) => format!("there is no option {key:?}; did you mean {name:?}?"),
+        None => {
+            format!("there is no option {key:?}; `uringmq config print` shows all that there are")
         }
-        _ => format!("there is no option {key:?}; `uringmq config print` shows all that there are"),
     }
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(names: impl Iterator<Item = &'a str>, said: &str) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(name, said);
+    let alike = names.map(|name| (likeness(name), name)).filter(|(like, _)| *like >= LIKENESS_MIN);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 /// Why an option's flag would not take this value.
@@ -281,7 +291,7 @@ mod tests {
         let expected = [
             "1:1: there is no option \"retension\"; did you mean \"retention\"?",
             "2:8: wait = \"pol\": one of sleep, hybrid, poll",
-            "4:12: shards = \"300\": from 1 to 255",
+            "4:12: shards = 300: from 1 to 255",
             "5:7: cpu: write this number as text, in quotes",
         ];
         assert_eq!(said, expected);

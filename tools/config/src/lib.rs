@@ -2,12 +2,13 @@
 //!
 //! Reading order: `options` (what there is) -> `value` (what is written behind the equals sign) ->
 //! `file` (a TOML file, checked) -> `settings` (file, environment and flags together, and where
-//! each value came from) -> `show` (the same for people and programs).
+//! each value came from) -> `show` (the same for people and programs); `environment` (variables that are none).
 //! Invariants: a flag wins over the environment, that over the file, that over the default; a file's
 //! values are read by the very parsers of the flags; a key that is not known is an error, never
 //! ignored; no input panics.
 //! Absent: what the options mean to a node (`serve`), checks that need the machine (`doctor`).
 
+pub mod environment;
 pub mod file;
 pub mod options;
 pub mod settings;

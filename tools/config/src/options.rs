@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! /// What it does, in a sentence or two: this is the help, the man page and the file's comment.
-//! #[arg(long, value_name = "SIZE", env = "URINGMQ_NEW_OPTION", default_value = "1MiB")]
+//! #[arg(long, value_name = "SIZE", help_heading = DISK, env = "URINGMQ_NEW_OPTION", default_value = "1MiB")]
 //! pub new_option: Size,
 //! ```
 //!
@@ -72,122 +72,130 @@ pub struct Arguments {
     pub options: Options,
 }
 
+/// Headings of the help, in its order.
+const WHERE: &str = "Where";
+const REACTORS: &str = "Reactors and shards";
+const DISK: &str = "Disk";
+const KEPT: &str = "How long records are kept";
+const CLIENTS: &str = "Clients";
+const LOG: &str = "Log";
+
 /// The options of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(skip)]
 pub struct Options {
     /// Data directory; made and formatted if it is missing or empty.
-    #[arg(long, value_name = "DIR", env = "URINGMQ_DATA", default_value = "uringmq-data")]
+    #[arg(long, value_name = "DIR", help_heading = WHERE, env = "URINGMQ_DATA", default_value = "uringmq-data")]
     pub data: PathBuf,
     /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", env = "URINGMQ_LISTEN", default_value = "127.0.0.1:9440")]
+    #[arg(long, value_name = "ADDR", help_heading = WHERE, env = "URINGMQ_LISTEN", default_value = "127.0.0.1:9440")]
     pub listen: SocketAddr,
     /// Allow listen addresses other than loopback. There is no authentication yet: whoever reaches
     /// the port can read and write everything.
-    #[arg(long, value_enum, value_name = "BOOL", env = "URINGMQ_ALLOW_REMOTE",
+    #[arg(long, value_enum, value_name = "BOOL", help_heading = WHERE, env = "URINGMQ_ALLOW_REMOTE",
           default_value = "false", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub allow_remote: Switch,
     /// Address of the admin server, plain HTTP: /metrics for Prometheus, /healthz, /readyz. A port
     /// alone is on loopback; `off`: none; `auto`: 127.0.0.1:9442, or none if that is in use.
-    #[arg(long, value_name = "ADDR", env = "URINGMQ_ADMIN", default_value = "auto")]
+    #[arg(long, value_name = "ADDR", help_heading = WHERE, env = "URINGMQ_ADMIN", default_value = "auto")]
     pub admin: Admin,
     /// Topics that have metrics of their own in /metrics, the oldest first, and as many pairs of
     /// group and topic. The others are only counted; 0: none has.
-    #[arg(long, value_name = "N", env = "URINGMQ_METRICS_TOPICS", default_value = "1000",
+    #[arg(long, value_name = "N", help_heading = WHERE, env = "URINGMQ_METRICS_TOPICS", default_value = "1000",
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub metrics_topics: u32,
     /// How the reactors wait for work.
-    #[arg(long, value_enum, env = "URINGMQ_WAIT", default_value = "hybrid")]
+    #[arg(long, value_enum, help_heading = REACTORS, env = "URINGMQ_WAIT", default_value = "hybrid")]
     pub wait: Wait,
     /// Reactors: threads with a CPU and shards of their own. At most as many as CPUs, and as shards
     /// in the data directory (`uringmq shards add` adds to them).
-    #[arg(long, value_name = "N", env = "URINGMQ_REACTORS", default_value = "1",
+    #[arg(long, value_name = "N", help_heading = REACTORS, env = "URINGMQ_REACTORS", default_value = "1",
           value_parser = reactors)]
     pub reactors: u16,
     /// Pin the reactors to these CPUs, one each: `2,3` (`none`: several reactors are pinned to the
     /// first CPUs that the process may use, a single one runs wherever the system puts it).
-    #[arg(long, value_name = "LIST", env = "URINGMQ_CPU", default_value = "none")]
+    #[arg(long, value_name = "LIST", help_heading = REACTORS, env = "URINGMQ_CPU", default_value = "none")]
     pub cpu: Cpus,
     /// Shards of a new data directory (`auto`: one per reactor). An existing one keeps its own; if
     /// that has fewer, the node does not start: add to them with `uringmq shards add`.
-    #[arg(long, value_name = "N", env = "URINGMQ_SHARDS", default_value = "auto",
+    #[arg(long, value_name = "N", help_heading = REACTORS, env = "URINGMQ_SHARDS", default_value = "auto",
           value_parser = shards)]
     pub shards: OrAuto<u16>,
     /// Segment length of a new data directory (an existing one keeps its own).
-    #[arg(long, value_name = "SIZE", env = "URINGMQ_SEGMENT_SIZE", default_value = "256MiB",
+    #[arg(long, value_name = "SIZE", help_heading = REACTORS, env = "URINGMQ_SEGMENT_SIZE", default_value = "256MiB",
           value_parser = segment_size)]
     pub segment_size: Size,
     /// Memory of each shard for records: recent ones, those on their way to the device, and those
     /// read for consumers. When it is used up, who needs more is told to come again. Requests that
     /// have not arrived in full may take twice as much on each reactor.
-    #[arg(long, value_name = "SIZE", env = "URINGMQ_SHARD_MEMORY", default_value = "128MiB",
+    #[arg(long, value_name = "SIZE", help_heading = REACTORS, env = "URINGMQ_SHARD_MEMORY", default_value = "128MiB",
           value_parser = shard_memory)]
     pub shard_memory: Size,
     /// Device writes in flight per shard (`auto`: as `uringmq tune` found, else 2).
-    #[arg(long, value_name = "N", env = "URINGMQ_GROUPS_INFLIGHT", default_value = "auto",
+    #[arg(long, value_name = "N", help_heading = DISK, env = "URINGMQ_GROUPS_INFLIGHT", default_value = "auto",
           value_parser = groups)]
     pub groups_inflight: OrAuto<u16>,
     /// How groups become durable.
-    #[arg(long, value_enum, env = "URINGMQ_FLUSH", default_value = "auto")]
+    #[arg(long, value_enum, help_heading = DISK, env = "URINGMQ_FLUSH", default_value = "auto")]
     pub flush: Flush,
     /// Whether a polling reactor gives its CPU away while a durable write is in flight (`auto`: as
     /// `uringmq tune` found, else true).
-    #[arg(long, value_name = "BOOL", env = "URINGMQ_YIELD_IN_FLIGHT", default_value = "auto")]
+    #[arg(long, value_name = "BOOL", help_heading = DISK, env = "URINGMQ_YIELD_IN_FLIGHT", default_value = "auto")]
     pub yield_in_flight: OrAuto<bool>,
     /// A device write that takes longer closes the shard for writing.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_FLUSH_DEADLINE", default_value = "2s",
+    #[arg(long, value_name = "TIME", help_heading = DISK, env = "URINGMQ_FLUSH_DEADLINE", default_value = "2s",
           value_parser = deadline)]
     pub flush_deadline: Time,
     /// Records older than this go (`none`: they are kept for ever). Whole segments go, never the
     /// one that is being written to.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_RETENTION", default_value = "72h")]
+    #[arg(long, value_name = "TIME", help_heading = KEPT, env = "URINGMQ_RETENTION", default_value = "72h")]
     pub retention: OrNone<Time>,
     /// The oldest records of a shard go while its log is longer than this (`none`: however long).
-    #[arg(long, value_name = "SIZE", env = "URINGMQ_RETENTION_SIZE", default_value = "none")]
+    #[arg(long, value_name = "SIZE", help_heading = KEPT, env = "URINGMQ_RETENTION_SIZE", default_value = "none")]
     pub retention_size: OrNone<Size>,
     /// The oldest records go, a segment at a time, while more of the file system than this is used,
     /// whoever uses it (`none`: never for that). From 95% on, and when nothing is left to go,
     /// producers are told that the disk is full.
-    #[arg(long, value_name = "PERCENT", env = "URINGMQ_RETENTION_DISK", default_value = "80%",
+    #[arg(long, value_name = "PERCENT", help_heading = KEPT, env = "URINGMQ_RETENTION_DISK", default_value = "80%",
           value_parser = disk_percent)]
     pub retention_disk: OrNone<Percent>,
     /// Connections of the node; further ones are refused, and told so.
-    #[arg(long, value_name = "N", env = "URINGMQ_CONNECTIONS_MAX", default_value = "65536",
+    #[arg(long, value_name = "N", help_heading = CLIENTS, env = "URINGMQ_CONNECTIONS_MAX", default_value = "65536",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
     /// Connections from one address (`none`: as many as of the node).
-    #[arg(long, value_name = "N", env = "URINGMQ_CONNECTIONS_PER_ADDRESS", default_value = "none",
+    #[arg(long, value_name = "N", help_heading = CLIENTS, env = "URINGMQ_CONNECTIONS_PER_ADDRESS", default_value = "none",
           value_parser = connections)]
     pub connections_per_address: OrNone<u32>,
     /// A new connection that has not sent its first frame by then is closed.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_HELLO_DEADLINE", default_value = "10s",
+    #[arg(long, value_name = "TIME", help_heading = CLIENTS, env = "URINGMQ_HELLO_DEADLINE", default_value = "10s",
           value_parser = deadline)]
     pub hello_deadline: Time,
     /// A connection on which nothing was said for this long, and nothing is asked, is closed
     /// (`none`: it may stay; a peer that has vanished is noticed after two minutes anyway).
-    #[arg(long, value_name = "TIME", env = "URINGMQ_IDLE_DEADLINE", default_value = "none",
+    #[arg(long, value_name = "TIME", help_heading = CLIENTS, env = "URINGMQ_IDLE_DEADLINE", default_value = "none",
           value_parser = idle_deadline)]
     pub idle_deadline: OrNone<Time>,
     /// A connection that takes less than 64 KiB of its replies in this time, while more waits, is
     /// closed.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_SLOW_READER_DEADLINE", default_value = "30s",
+    #[arg(long, value_name = "TIME", help_heading = CLIENTS, env = "URINGMQ_SLOW_READER_DEADLINE", default_value = "30s",
           value_parser = deadline)]
     pub slow_reader_deadline: Time,
     /// A connection that stays silent within a frame for this long is closed.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_FRAME_DEADLINE", default_value = "10s",
+    #[arg(long, value_name = "TIME", help_heading = CLIENTS, env = "URINGMQ_FRAME_DEADLINE", default_value = "10s",
           value_parser = deadline)]
     pub frame_deadline: Time,
     /// How long a stop waits for what was begun, and for clients to take their replies.
-    #[arg(long, value_name = "TIME", env = "URINGMQ_STOP_DEADLINE", default_value = "5s",
+    #[arg(long, value_name = "TIME", help_heading = CLIENTS, env = "URINGMQ_STOP_DEADLINE", default_value = "5s",
           value_parser = deadline)]
     pub stop_deadline: Time,
     /// What is logged to standard error: error, warn, info, debug, trace, or by module
     /// (`warn,net=debug`). -v raises it; RUST_LOG wins over it.
-    #[arg(long, value_name = "FILTER", env = "URINGMQ_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", help_heading = LOG, env = "URINGMQ_LOG", default_value = "info")]
     pub log: String,
     /// What log lines look like.
-    #[arg(long, value_enum, env = "URINGMQ_LOG_FORMAT", default_value = "text")]
+    #[arg(long, value_enum, help_heading = LOG, env = "URINGMQ_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
@@ -230,6 +238,7 @@ mod tests {
             assert_eq!(variable, Some(format!("URINGMQ_{}", key.to_uppercase()).as_str()), "{key}");
             assert_eq!(arg.get_default_values().len(), 1, "{key}");
             assert!(arg.get_help().is_some(), "{key}");
+            assert!(arg.get_help_heading().is_some(), "{key}");
             count += 1;
         }
         assert!(count >= 19, "{count}");

@@ -20,6 +20,8 @@ pub(super) struct Topic {
     pub(super) appended: u64,
     pub(super) held: u64,
     pub(super) held_bytes: u64,
+    pub(super) fetched: u64,
+    pub(super) fetched_bytes: u64,
 }
 
 /// How far a group is behind in a topic.
@@ -103,7 +105,12 @@ impl Topics {
 }
 
 fn sum(details: &TopicDetails) -> Topic {
-    let mut topic = Topic { name: details.name.clone(), ..Topic::default() };
+    let mut topic = Topic {
+        name: details.name.clone(),
+        fetched: details.fetched_records,
+        fetched_bytes: details.fetched_bytes,
+        ..Topic::default()
+    };
     for queue in &details.queues {
         topic.queues += 1;
         topic.appended += queue.end;

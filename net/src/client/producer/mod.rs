@@ -36,7 +36,7 @@ pub use observer::{BatchReport, ProducerCounts, ProducerObserver, ProducerStats}
 pub use record::{Partitioner, Record, Sent};
 
 /// A node remembers as many batches of a producer in a queue: more must not be in doubt at once.
-const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
+pub const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 
 /// Prepares a [`Producer`].
 #[derive(Debug)]

@@ -36,6 +36,8 @@ async fn topics() {
         deep_validation: true,
         key_index: false,
         retention,
+        fetched_records: 12,
+        fetched_bytes: 900,
         name,
         queues: vec![queue],
     };
@@ -45,6 +47,7 @@ async fn topics() {
     let details = details.unwrap();
     assert_eq!((details.deep_validation, details.queues), (true, vec![queue]));
     assert_eq!(details.retention, retention);
+    assert_eq!((details.fetched_records, details.fetched_bytes), (12, 900));
 
     let node = answer(&mut peer, Operation::TopicAlter, &Reply::TopicAlter);
     let alter = TopicAlter { name: "t", ack: Some(ack), ..TopicAlter::default() };

@@ -19,14 +19,16 @@ pub(super) enum Kind {
     Percent,
     /// A counter that the node keeps in nanoseconds.
     Nanos,
+    /// A gauge that the node keeps in nanoseconds.
+    NanosNow,
 }
 
-use Kind::{Counter, Gauge, Nanos, Percent};
+use Kind::{Counter, Gauge, Nanos, NanosNow, Percent};
 
 /// A figure of the node, its metric without the prefix, and what it is.
 pub(super) type Row = (&'static str, &'static str, Kind, &'static str);
 
-pub(super) const ROWS: [Row; 51] = [
+pub(super) const ROWS: [Row; 53] = [
     ("produced_batches", "produced_batches", Counter, "Batches appended"),
     ("produced_records", "produced_records", Counter, "Records appended"),
     ("produced_bytes", "produced_bytes", Counter, "Bytes of batches appended"),
@@ -47,6 +49,7 @@ pub(super) const ROWS: [Row; 51] = [
     ("committed_offsets_bytes", "committed_offsets_bytes", Gauge, "Memory of committed offsets"),
     ("fetches", "fetches", Counter, "Fetches answered with entries"),
     ("fetched_bytes", "fetched_bytes", Counter, "Bytes of entries given to fetches"),
+    ("fetched_records", "fetched_records", Counter, "Records given to fetches"),
     ("cold_reads", "cold_reads", Counter, "Reads of the device for fetches"),
     ("cold_read_bytes", "cold_read_bytes", Counter, "Bytes read from the device for fetches"),
     ("groups", "log_groups", Counter, "Groups written to the device, one write each"),
@@ -86,6 +89,12 @@ pub(super) const ROWS: [Row; 51] = [
         "opening_read_bytes",
         Gauge,
         "Bytes of the log that were read when it was opened",
+    ),
+    (
+        "opening_read_nanos",
+        "opening_read_seconds",
+        NanosNow,
+        "Time that reading the log took when it was opened",
     ),
     ("checkpoints", "checkpoints", Counter, "Checkpoints written"),
     ("rebuilt_indexes", "rebuilt_indexes", Counter, "Damaged or missing index files made again"),
@@ -195,7 +204,7 @@ pub(super) fn encode(counters: &[NodeCounter], encoder: &mut DescriptorEncoder<'
         let name = format!("uringmq_{name}");
         let metric_type = match kind {
             Some(Counter | Nanos) => MetricType::Counter,
-            Some(Gauge | Percent) => MetricType::Gauge,
+            Some(Gauge | Percent | NanosNow) => MetricType::Gauge,
             None => MetricType::Unknown,
         };
         let mut metric = encoder.encode_descriptor(&name, help, None, metric_type)?;
@@ -217,6 +226,7 @@ fn figure_line(metric: &mut MetricEncoder<'_>, kind: Option<Kind>, value: u64) -
         Some(Counter) => metric.encode_counter::<NoLabelSet, u64, f64>(&value, None),
         Some(Nanos) => metric.encode_counter::<NoLabelSet, f64, f64>(&(value as f64 / 1e9), None),
         Some(Percent) => metric.encode_gauge(&(value as f64 / 100.0)),
+        Some(NanosNow) => metric.encode_gauge(&(value as f64 / 1e9)),
         Some(Gauge) | None => metric.encode_gauge(&(value as f64)),
     }
 }

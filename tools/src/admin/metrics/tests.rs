@@ -26,6 +26,8 @@ fn topics() -> Topics {
         appended,
         held: appended / 2,
         held_bytes: 1 << 20,
+        fetched: 3 * appended,
+        fetched_bytes: 100 * appended,
     };
     let lag = Lag { group: "billing".to_owned(), topic: "orders".to_owned(), records: 17 };
     Topics {

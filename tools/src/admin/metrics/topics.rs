@@ -11,7 +11,7 @@ use crate::admin::topics::{Topic, Topics};
 /// A figure of a topic: its name, what it is, whether it only grows, where it stands.
 type Row = (&'static str, &'static str, MetricType, fn(&Topic) -> u64);
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 6] = [
     (
         "uringmq_topic_appended_records",
         "Records appended to the topic since it was made: the next offsets of its queues",
@@ -29,6 +29,18 @@ const ROWS: [Row; 4] = [
         "Bytes of the batches of the topic that can be read",
         MetricType::Gauge,
         |topic| topic.held_bytes,
+    ),
+    (
+        "uringmq_topic_fetched_records",
+        "Records of the topic given to fetches since the node was started",
+        MetricType::Counter,
+        |topic| topic.fetched,
+    ),
+    (
+        "uringmq_topic_fetched_bytes",
+        "Bytes of the batches of the topic given to fetches since the node was started",
+        MetricType::Counter,
+        |topic| topic.fetched_bytes,
     ),
     ("uringmq_topic_queues", "Queues of the topic", MetricType::Gauge, |topic| topic.queues),
 ];
