@@ -73,6 +73,7 @@ fn first_life(case: Case, crash_at: u64) -> Result<(Machines, History, u64), Str
             levels: MIXED,
             numbered: true,
             limited: false,
+            pauses: false,
         };
         workload::run(&mut node, &mut history, &mut random, &load);
         checks::answered_once::check(&history)?;
