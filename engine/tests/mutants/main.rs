@@ -147,7 +147,7 @@ fn failing(copy: &Path, tests: &[&str]) -> Option<String> {
     let built = cargo("cargo", &[], &["--no-run"]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     // A mutant may loop for ever: that is caught, too.
-    let out = cargo("timeout", &["300", "cargo"], &[]);
+    let out = cargo("timeout", &["900", "cargo"], &[]);
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let failed = text.lines().filter_map(|line| {
         let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
@@ -156,7 +156,7 @@ fn failing(copy: &Path, tests: &[&str]) -> Option<String> {
     let mut how: Vec<&str> = failed.collect();
     how.extend(
         text.lines()
-            .filter(|line| line.starts_with("failed in run"))
+            .filter(|line| line.starts_with("failed in run") || line.starts_with("failed at event"))
             .map(|line| line.split(" cargo ").next().unwrap_or(line)),
     );
     if out.status.code() == Some(124) {

@@ -3,7 +3,7 @@
 use engine::io::sim::{
     Config, CrashImage, CrashPolicy, EIO, ENOSPC, Fault, Latency, OpKind, Random, Span,
 };
-use engine::io::{Env, FileName, Nanos};
+use engine::io::{Env, FileName};
 use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
 use engine::log::writer::Flush;
@@ -61,6 +61,23 @@ impl Setup {
     fn only_age_ms(&self) -> Option<u64> {
         let alone = self.retention.bytes.is_none() && self.disk_percent.is_none();
         self.retention.age_ms.filter(|_| alone && !self.load.limited)
+    }
+
+    fn kind(&self, last: bool, random: &mut Random) -> Life {
+        match last {
+            true => Life::Last,
+            false if self.is_failing && random.below(2) == 0 => Life::Spoiled,
+            false => Life::Usual,
+        }
+    }
+
+    /// The next machines. Where records get too old their clocks go on; elsewhere they begin again.
+    fn start_after(&self, before: &Machines, images: &[CrashImage], seed: u64) -> Machines {
+        let mut machines = Machines::start(images, self.config, seed);
+        if self.retention.age_ms.is_some() {
+            machines.0[0].advance(before.0[0].now().0);
+        }
+        machines
     }
 
     /// Something goes.
@@ -142,11 +159,7 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     for life in 0..=lives {
         let last = life == lives;
         machines.0.iter_mut().for_each(|machine| machine.disk().faults().clear());
-        let kind = match last {
-            true => Life::Last,
-            false if setup.is_failing && random.below(2) == 0 => Life::Spoiled,
-            false => Life::Usual,
-        };
+        let kind = setup.kind(last, &mut random);
         if kind == Life::Spoiled {
             fail_soon(&mut machines, &mut random);
         }
@@ -184,34 +197,36 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
             harmed.extend(images.iter().flat_map(CrashImage::names));
             images.iter_mut().for_each(|image| harm_indexes(image, &mut random));
         }
-        let now = machines.0[0].now();
-        machines = Machines::start(&images, setup.config, random.draw());
-        if setup.retention.age_ms.is_some() {
-            go_on_at(&mut machines, now);
-        }
+        machines = setup.start_after(&machines, &images, random.draw());
     }
-    let now = machines.0[0].now();
-    images = machines.images(|_| CrashPolicy::LoseAll);
-    machines = Machines::start(&images, setup.config, random.draw());
-    if setup.retention.age_ms.is_some() {
-        go_on_at(&mut machines, now);
-    }
+    after_a_stop(&machines, &setup, &mut history, &harmed, random.draw())
+        .map_err(|what| format!("after a stop: {what}"))
+}
+
+/// The node starts once more, and all is there.
+fn after_a_stop(
+    stopped: &Machines,
+    setup: &Setup,
+    history: &mut History,
+    harmed: &checks::audit::Harmed,
+    seed: u64,
+) -> Result<(), String> {
+    let images = stopped.images(|_| CrashPolicy::LoseAll);
+    let mut machines = setup.start_after(stopped, &images, seed);
     let mut node = Node::boot(&mut machines, &setup.options())
-        .map_err(|error| format!("cannot open after a stop: {error}"))?;
+        .map_err(|error| format!("cannot open: {error}"))?;
     let survey = node.survey()?;
     history.expire(&survey);
     // What expires after the restart is still in the image.
     let audit = if setup.expires() {
-        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
+        checks::audit::clean_but(&images, setup.segment_bytes, harmed)
     } else {
-        checks::audit::check(&images, setup.segment_bytes, &harmed, &survey)
+        checks::audit::check(&images, setup.segment_bytes, harmed, &survey)
     };
     if !setup.loses_segments() {
-        checks::limits::after_restart(&history, &survey)?;
+        checks::limits::after_restart(history, &survey)?;
     }
-    audit
-        .and_then(|()| checks::after_restart(&history, &survey))
-        .map_err(|what| format!("after a stop: {what}"))
+    audit.and_then(|()| checks::after_restart(history, &survey))
 }
 
 /// Indexes are derived: whatever happens to their files, nobody may notice.
@@ -228,11 +243,6 @@ fn harm_indexes(image: &mut CrashImage, random: &mut Random) {
             _ => {}
         }
     }
-}
-
-/// The clocks go on: what was stored before gets older. (Otherwise they begin again.)
-fn go_on_at(machines: &mut Machines, now: Nanos) {
-    machines.0[0].advance(now.0);
 }
 
 /// Somewhere in the boot, or later, something that is written fails, once.
@@ -286,28 +296,9 @@ fn live(
     if node.crashed() {
         return Ok(false);
     }
-    let survey = node.survey();
-    if node.crashed() {
+    if !restarted(&mut node, setup, history)? {
         return Ok(false);
     }
-    let survey = survey?;
-    let only_bytes = setup.retention.age_ms.is_none() && setup.disk_percent.is_none();
-    if only_bytes && !setup.load.limited {
-        let (shards, retention) = (setup.shards, setup.retention);
-        checks::retention::check(&mut node, history, shards, retention, setup.segment_bytes)?;
-    }
-    if setup.expires() {
-        history.expire(&survey);
-    }
-    if !setup.loses_segments() {
-        checks::limits::after_restart(history, &survey)?;
-    }
-    checks::after_restart(history, &survey)?;
-    checks::readers::check(&mut node, history, &survey)?;
-    if node.crashed() {
-        return Ok(false);
-    }
-    history.found(&survey);
     if let Some(late) = setup.reads_late_ns {
         (0..setup.shards).for_each(|shard| {
             node.disk(shard).faults().always(OpKind::Read, Fault::LateNs(late));
@@ -326,23 +317,62 @@ fn live(
         checks::retention::young(&mut node, history, age_ms)?;
     }
     if last || random.below(2) == 0 {
-        if !node.settle(history) {
-            return Err("the node never comes to rest".to_owned());
-        }
-        checks::answered_once::check(history)?;
+        rest(&mut node, setup, history, kind)?;
         if node.crashed() {
             return Ok(false);
-        }
-        checks::readers::undamaged(history)?;
-        if kind != Life::Spoiled {
-            checks::liveness::check(history, setup.disk_percent.is_some())?;
-        }
-        if kind != Life::Spoiled && setup.only_age_ms().is_some() {
-            checks::retention::old(&mut node, setup.segment_bytes)?;
         }
     }
     if last && !node.stop(history) {
         return Err("the node does not come to a stop".to_owned());
     }
     Ok(true)
+}
+
+/// What a start has found is what it owes; `false` if the machine crashed meanwhile.
+fn restarted(node: &mut Node<'_>, setup: &Setup, history: &mut History) -> Result<bool, String> {
+    let survey = node.survey();
+    if node.crashed() {
+        return Ok(false);
+    }
+    let survey = survey?;
+    let only_bytes = setup.retention.age_ms.is_none() && setup.disk_percent.is_none();
+    if only_bytes && !setup.load.limited {
+        let (shards, retention) = (setup.shards, setup.retention);
+        checks::retention::check(node, history, shards, retention, setup.segment_bytes)?;
+    }
+    if setup.expires() {
+        history.expire(&survey);
+    }
+    if !setup.loses_segments() {
+        checks::limits::after_restart(history, &survey)?;
+    }
+    checks::after_restart(history, &survey)?;
+    checks::readers::check(node, history, &survey)?;
+    if node.crashed() {
+        return Ok(false);
+    }
+    history.found(&survey);
+    Ok(true)
+}
+
+/// Everybody is answered, and what is to go has gone.
+fn rest(
+    node: &mut Node<'_>,
+    setup: &Setup,
+    history: &mut History,
+    kind: Life,
+) -> Result<(), String> {
+    if !node.settle(history) {
+        return Err("the node never comes to rest".to_owned());
+    }
+    checks::answered_once::check(history)?;
+    checks::readers::undamaged(history)?;
+    if node.crashed() || kind == Life::Spoiled {
+        return Ok(());
+    }
+    checks::liveness::check(history, setup.disk_percent.is_some())?;
+    match setup.only_age_ms() {
+        Some(_) => checks::retention::old(node, setup.segment_bytes),
+        None => Ok(()),
+    }
 }
