@@ -8,7 +8,7 @@ mod properties;
 use std::fs;
 use std::path::Path;
 
-use properties::{batch, change, headers, image, sealed};
+use properties::{allocation, batch, change, headers, image, sealed, state};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -75,6 +75,32 @@ proptest! {
         }
     }
 
+    /// Lengths of keys that are nearly right, known versions and kinds, text and what is not.
+    #[test]
+    fn arbitrary_state(
+        mut bytes in vec(any::<u8>(), 0..90),
+        head in (0_u8..20, 0_u8..3, 0_u8..10),
+        is_commit in any::<bool>(),
+        is_text in any::<bool>(),
+    ) {
+        state::check(&bytes);
+        if bytes.len() >= 38 {
+            let (len, version, what) = head;
+            bytes[..5].copy_from_slice(&[len, version, what, 0, 0]);
+            if is_commit || what == 2 {
+                // An offset commit's key, alone or behind a checkpoint's, and its value.
+                let key = if is_commit { 1 } else { 5 };
+                bytes[key..key + 4].copy_from_slice(&[version, 0, 0, 0]);
+                let value = 1 + usize::from(len);
+                bytes[value..value + 4].copy_from_slice(&[version, 0, 0, 0]);
+            }
+            if is_text {
+                bytes.iter_mut().skip(5).for_each(|byte| *byte &= 0x7F);
+            }
+            state::check(&bytes);
+        }
+    }
+
     #[test]
     fn arbitrary_batches(bytes in vec(any::<u8>(), 0..300)) {
         batch::check(&bytes);
@@ -105,18 +131,36 @@ proptest! {
         sealed::check(&bytes);
     }
 
-    /// One field of an index or the superblock, behind checksums that are right: the footer's is
-    /// the one after the directory's.
+    /// One field of an index, an entry or the superblock, behind checksums that are right: the
+    /// footer's is the one after the directory's, an entry's the one before its batch's.
     #[test]
-    fn believable_lies_of_indexes(
+    fn believable_lies_of_sealed_segments(
         which in any::<u8>(), at in 0_u16..160, bytes in any::<[u8; 2]>(), more in any::<bool>(),
     ) {
         let ([high, low], [a, b]) = (at.to_be_bytes(), bytes);
         let change = [u8::from(more), which, 0, 0, high, low, a, b];
         let fix = [2, which, 0, 0, 0, 0, 0, 0];
         let fix_footer = [2, which.saturating_add(1), 0, 0, 0, 0, 0, 0];
-        sealed::check(&[change, fix, fix_footer].concat());
+        let fix_entry = [2, which.saturating_sub(1), 0, 0, 0, 0, 0, 0];
+        sealed::check(&[change, fix, fix_footer, fix_entry].concat());
     }
+}
+
+/// The limit is one: also for what is never touched, and for what is given back.
+#[test]
+fn memory_beyond_the_limit_is_noticed() {
+    let take = |bytes: usize| {
+        let taken = Vec::<u8>::with_capacity(bytes);
+        assert_eq!(std::hint::black_box(&taken).len(), 0);
+    };
+    let noticed = |bytes: usize| {
+        std::panic::catch_unwind(|| allocation::limited(100 << 10, || take(bytes))).is_err()
+    };
+    assert!(!noticed(90 << 10));
+    assert!(noticed(110 << 10));
+    // A record whose length is believed: 16 MiB for a few bytes of input.
+    let (_, most) = allocation::measured(|| take(16 << 20));
+    assert!(most > allocation::held_bytes_max(&[0; 100]));
 }
 
 #[test]
@@ -153,6 +197,8 @@ fn seeds_are_survived_and_mean_something() {
             || headers::index(&bytes) > 0;
         assert!(known);
     }
+    let kinds: Vec<u32> = seeds("state").iter().map(|bytes| state::check(bytes)).collect();
+    assert_eq!(kinds, [1; 9], "eight parts of a checkpoint, and an offset commit");
     seeds("image").iter().for_each(|bytes| image::check(bytes));
     let derived = seeds("sealed").iter().filter(|bytes| sealed::check(bytes) > 0).count();
     assert_eq!(derived, 6, "a block, a span, a key, a row, a footer, a length");

@@ -1,16 +1,16 @@
 //! What is built is read back, damage under the checksum is refused, and no bytes at all make
 //! the reader panic. proptest prints the seed of a failure.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 /// What the fuzz target checks, too.
-#[path = "../fuzz/properties/batch.rs"]
-mod any_batch;
+#[path = "../fuzz/properties/mod.rs"]
+mod properties;
 
-use any_batch::{BATCH_BYTES_MAX, check as read_everything};
 use engine::batch::{
     BatchBuilder, BatchError, BatchRef, HEADER_BYTES, NewRecord, RecordHeader, append_single,
     first_length,
 };
+use properties::batch::{BATCH_BYTES_MAX, check as read_everything};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

@@ -2,10 +2,16 @@
 
 use engine::batch::{BatchRef, first_length};
 
+use super::allocation::{held_bytes_max, limited};
+
 pub(crate) const BATCH_BYTES_MAX: u32 = 1 << 20;
 
 /// Reads `bytes` as a batch; returns how many records could be read.
 pub(crate) fn check(bytes: &[u8]) -> usize {
+    limited(held_bytes_max(bytes), || read(bytes))
+}
+
+fn read(bytes: &[u8]) -> usize {
     let _ = first_length(bytes);
     let _ = BatchRef::parse(bytes, BATCH_BYTES_MAX);
     let Ok(batch) = BatchRef::parse_unverified(bytes) else { return 0 };

@@ -12,8 +12,14 @@ use engine::log::segment_format::SegmentHeader;
 use engine::log::segments::Geometry;
 use engine::log::superblock_format::Superblock;
 
+use super::allocation::{held_bytes_max, limited};
+
 /// Reads `bytes` as each of them, as they are and with the checksum made right.
 pub(crate) fn check(bytes: &[u8]) {
+    limited(held_bytes_max(bytes), || read(bytes));
+}
+
+fn read(bytes: &[u8]) {
     decode(bytes);
     index(bytes);
     // Where each format has its checksum, and what it covers.

@@ -16,10 +16,13 @@ use engine::log::recover::{Found, OpenError, OpenOptions, Opened, Walked};
 use engine::log::writer::{Append, AppendError, Log, WriterOptions};
 use engine::shard::retention::Retention;
 
+use super::allocation::limited;
 use super::steps::{Base, Sum, changed};
 
 const SEGMENT_BYTES: u64 = 32 << 10;
 const ENOMEM: i32 = 12;
+/// What recovery and an audit may hold at once: a group is 2 MiB at most, the files are smaller.
+const HELD_BYTES_MAX: usize = 4 << 20;
 
 thread_local! {
     static BASE: LazyCell<Base> = LazyCell::new(base);
@@ -122,7 +125,10 @@ fn settle(log: &mut Log, disk: &mut SimDisk) {
 
 /// Recovers and audits the log after `steps`.
 pub(crate) fn check(steps: &[u8]) {
-    BASE.with(|base| recover_and_audit(&changed(base, steps)));
+    BASE.with(|base| {
+        let base = LazyCell::force(base);
+        limited(HELD_BYTES_MAX, || recover_and_audit(&changed(base, steps)));
+    });
 }
 
 fn recover_and_audit(image: &CrashImage) {

@@ -212,6 +212,12 @@ impl<'a> Part<'a> {
     }
 }
 
+/// A record of a checkpoint, read and written again; `None` when it is not exactly one.
+#[must_use]
+pub fn rewritten(key: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    Part::decode(key, value).map(|part| part.encode())
+}
+
 /// Shows every part of a checkpoint entry's batch to `visit`; `None` when one cannot be read.
 pub(crate) fn parts(batch: &[u8], mut visit: impl FnMut(Part<'_>)) -> Option<()> {
     for record in BatchRef::parse_unverified(batch).ok()?.records() {

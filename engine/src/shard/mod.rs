@@ -15,7 +15,7 @@ mod alter;
 #[cfg(test)]
 mod alter_tests;
 mod checkpoint;
-pub(crate) mod checkpoint_format;
+pub mod checkpoint_format;
 mod cold;
 #[cfg(test)]
 mod cold_tests;
@@ -31,7 +31,7 @@ mod lives;
 mod lookup;
 #[cfg(test)]
 mod lookup_tests;
-mod offset_format;
+pub mod offset_format;
 mod offset_table;
 pub mod offsets;
 #[cfg(test)]

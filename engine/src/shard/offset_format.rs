@@ -80,6 +80,13 @@ pub(super) fn decode_value(bytes: &[u8]) -> Option<Committed> {
     })
 }
 
+/// A record of an offset commit, read and written again; `None` when it is not exactly one.
+#[must_use]
+pub fn rewritten(key: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let ((group, queue), committed) = (decode_key(key)?, decode_value(value)?);
+    Some((encode_key(group, queue), encode_value(&committed)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

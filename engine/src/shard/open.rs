@@ -228,10 +228,13 @@ impl<E: Env> Shard<E> {
         }
         // Nothing was written before it was clear that this log can be opened.
         let (mut log, walked) = was_read.begin(env.disk())?;
-        let State { queues, offsets, sequences, mut checkpoints, mut sealing, newest_ms } = state;
+        let State { queues, offsets, sequences, mut checkpoints, mut sealing, mut newest_ms } =
+            state;
         let newest = |number| newest_ms.get(&number).copied().unwrap_or(0);
         let left = |groups: Groups| Left { groups, newest_ms: newest(groups.number) };
         sealing.left(walked.segments.into_iter().map(left));
+        // More will be stored in the current segment: how old it is shows when it is left.
+        newest_ms.remove(&log.segments().current());
         let opening = Opening { read_bytes: walked.read_bytes, read_nanos, ..opening };
         if let Some(pointer) = log.recorded() {
             checkpoints.recorded(pointer.begin);

@@ -101,6 +101,26 @@ fn records_go_when_they_are_too_old() {
     assert_eq!(shard.counters().segments, 1, "the current one stays");
 }
 
+/// What a segment held before a restart is older than what comes into it afterwards.
+#[test]
+fn a_segment_that_was_current_at_a_restart_is_as_old_as_its_newest_record() {
+    let retention = Retention { age_ms: Some(10_000), bytes: None };
+    let mut shard = open(SimEnv::new(Config::default(), 2), retention);
+    let mut effects = Vec::new();
+    fill(&mut shard, 3, &mut effects);
+    let before = shard.env.now();
+    let mut shard = restarted(&mut shard, retention);
+    shard.env.advance(before.0 + 8_000_000_000);
+    fill(&mut shard, 20, &mut effects);
+    assert_eq!(shard.counters().segments, 2, "the first is full");
+    shard.env.advance(5_000_000_000);
+    rest(&mut shard, &mut effects);
+    assert_eq!(shard.oldest_segment(), 0, "some of it was stored five seconds ago");
+    shard.env.advance(15_000_000_000);
+    rest(&mut shard, &mut effects);
+    assert_eq!(shard.oldest_segment(), 1);
+}
+
 /// A queue, an offset and a producer whose entries have all expired.
 #[test]
 fn what_expired_is_still_known() {

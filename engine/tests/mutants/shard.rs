@@ -4,11 +4,13 @@ use super::Mutant;
 
 const COLD: &str = "src/shard/cold.rs";
 const CHECKPOINT: &str = "src/shard/checkpoint.rs";
+const COLD: &str = "src/shard/cold.rs";
 const FETCH: &str = "src/shard/fetch.rs";
 const KEEP: &str = "src/shard/keep.rs";
 const OFFSETS: &str = "src/shard/offsets.rs";
 const OFFSET_TABLE: &str = "src/shard/offset_table.rs";
 const OPEN: &str = "src/shard/open.rs";
+const PRODUCE: &str = "src/shard/produce.rs";
 const QUEUES: &str = "src/shard/queues.rs";
 const REBUILD: &str = "src/shard/rebuild.rs";
 const REPEAT: &str = "src/shard/repeat.rs";
@@ -95,6 +97,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
             RETENTION,
             "            && self.is_behind_checkpoint(self.log.segments().oldest())\n",
             "",
+        )],
+    },
+    Mutant {
+        name: "recycled-while-it-is-read",
+        edits: &[
+            (RETENTION, "self.cold.reads_below(end)\n            || ", ""),
+            // The end of a read looks whether its topic has let go of the records meanwhile, which
+            // hides most of it.
+            (COLD, "_ if self.queue_range(fetch.queue)", "_ if false && self.queue_range(fetch.queue)"),
+        ],
+    },
+    Mutant {
+        name: "a-segment-is-as-old-as-it-was-at-a-restart",
+        edits: &[(OPEN, "        newest_ms.remove(&log.segments().current());\n", "        newest_ms.remove(&u64::MAX);\n")],
+    },
+    Mutant {
+        name: "an-offset-is-stamped-twice",
+        edits: &[(
+            PRODUCE,
+            "queue.next_offset += u64::from(records);",
+            "queue.next_offset += u64::from(records) - 1;",
         )],
     },
     Mutant {
@@ -226,7 +249,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-cold-read-goes-beyond-what-is-written",
-        edits: &[("src/shard/cold.rs", "if span_end > written_end {", "if false {")],
+        edits: &[(COLD, "if span_end > written_end {", "if false {")],
     },
     Mutant {
         name: "offsets-of-deleted-topics-stay",

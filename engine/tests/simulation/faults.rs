@@ -122,6 +122,7 @@ fn one_fault(flush: Flush, kind: OpKind, nth: u64, fault: Fault) -> Result<(), S
         levels: MIXED,
         numbered: true,
         limited: false,
+        pauses: false,
     };
     workload::run(&mut node, &mut history, &mut Random::new(nth), &load);
     let poisoned = node.broker.poison().is_some();

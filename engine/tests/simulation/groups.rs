@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use engine::broker::groups::{CommitAnswer, TopicOffset};
 use engine::io::sim::Random;
 use engine::level::AckLevel;
+use engine::limits::OFFSET_METADATA_BYTES_MAX;
 
 use crate::history::{Crash, History, Other, Queue};
 use crate::node::Node;
@@ -13,10 +14,13 @@ use crate::survey::Survey;
 /// A group's name and a queue.
 pub(crate) type Key = (String, Queue);
 
+/// An offset, and what the client wrote beside it.
+pub(crate) type Committed = (u64, String);
+
 /// A commit; `None` forgets.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(crate) offset: Option<u64>,
+    pub(crate) what: Option<Committed>,
     ack: AckLevel,
     life: u32,
     token: u64,
@@ -44,8 +48,8 @@ impl Commits {
     }
 
     /// What a group must be told now.
-    fn in_force(&self, key: &Key) -> Option<u64> {
-        self.asked.get(key)?.iter().rfind(|asked| asked.acknowledged)?.offset
+    fn in_force(&self, key: &Key) -> Option<Committed> {
+        self.asked.get(key)?.iter().rfind(|asked| asked.acknowledged)?.what.clone()
     }
 
     pub(crate) fn crash(&mut self, crash: Crash, life: u32, surveyed: bool) {
@@ -68,9 +72,9 @@ impl Commits {
     }
 
     pub(crate) fn found(&mut self, survey: &Survey) {
-        let found = |(key, offset): (&Key, &u64)| {
-            let (offset, ack, acknowledged) = (Some(*offset), AckLevel::Durable, true);
-            (key.clone(), vec![Asked { offset, ack, life: 0, token: 0, acknowledged }])
+        let found = |(key, found): (&Key, &Committed)| {
+            let (what, ack, acknowledged) = (Some(found.clone()), AckLevel::Durable, true);
+            (key.clone(), vec![Asked { what, ack, life: 0, token: 0, acknowledged }])
         };
         self.asked = survey.committed.iter().map(found).collect();
         self.owed = self.asked.keys().map(|key| (key.clone(), 0)).collect();
@@ -83,7 +87,8 @@ pub(crate) fn step(node: &mut Node<'_>, history: &mut History, random: &mut Rand
     let group = if random.below(2) == 0 { "billing" } else { "audit" };
     let key = (group.to_owned(), queue);
     let Ok(shown) = node.broker.committed(group, queue) else { return };
-    let (shown, end) = (shown.committed.map(|committed| committed.offset), shown.range.end_offset);
+    let end = shown.range.end_offset;
+    let shown = shown.committed.map(|found| (found.offset, found.metadata.to_string()));
     let expected = history.commits.in_force(&key);
     if shown != expected {
         history.fault = Some(format!("{key:?} is shown {shown:?}, committed was {expected:?}"));
@@ -93,8 +98,21 @@ pub(crate) fn step(node: &mut Node<'_>, history: &mut History, random: &mut Rand
     let ack = [AckLevel::Memory, AckLevel::Written, AckLevel::Durable, AckLevel::Durable];
     let (ack, token, life) = (ack[level as usize], history.token(), history.life);
     history.others.insert(token, (Other::Commit, 0));
-    let asked = Asked { offset, ack, life, token, acknowledged: false };
+    let metadata = metadata(token);
+    let what = offset.map(|offset| (offset, metadata.clone()));
+    let asked = Asked { what, ack, life, token, acknowledged: false };
     history.commits.asked.entry(key).or_default().push(asked);
     let (topic, queue) = queue;
-    node.commit(group, TopicOffset { topic, queue, offset, epoch: 0, metadata: "" }, ack, token);
+    let offset = TopicOffset { topic, queue, offset, epoch: 0, metadata: &metadata };
+    node.commit(group, offset, ack, token);
+}
+
+/// None, a little, more than ASCII, or as much as there may be.
+fn metadata(token: u64) -> String {
+    match token % 4 {
+        0 => String::new(),
+        1 => format!("commit {token}"),
+        2 => format!("\u{e9}\u{20ac}{token}"),
+        _ => format!("{token:0>width$}", width = OFFSET_METADATA_BYTES_MAX),
+    }
 }

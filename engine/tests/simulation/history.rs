@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use engine::batch::BatchRef;
 use engine::broker::{Answers, TopicAnswer};
+use engine::io::Nanos;
 use engine::level::AckLevel;
 use engine::shard::{Effect, FetchError, Fetched, ProduceError};
 
@@ -50,6 +51,7 @@ pub(crate) struct Sent {
     pub(crate) queue: Queue,
     pub(crate) ack: AckLevel,
     pub(crate) life: u32,
+    pub(crate) at: Nanos,
     pub(crate) answers: Vec<Result<u64, ProduceError>>,
 }
 
@@ -123,6 +125,8 @@ pub(crate) struct History {
     pub(crate) producers: Producers,
     /// The offset that was told of a batch in this life: however often it is sent, the same.
     told: BTreeMap<u64, u64>,
+    /// A fetch that met damage.
+    pub(crate) unread: Option<String>,
     /// A contradiction noticed while things happened.
     pub(crate) fault: Option<String>,
     next_token: u64,
@@ -183,6 +187,9 @@ impl History {
                             self.see(queue, &fetched);
                         }
                         Err(FetchError::OutOfRange { start, .. }) => self.told_begin(queue, start),
+                        Err(error @ (FetchError::Damaged { .. } | FetchError::Read { .. })) => {
+                            self.unread = Some(format!("a fetch of {queue:?}: {error}"));
+                        }
                         Err(_) => {}
                     }
                 }

@@ -7,8 +7,10 @@
 //! answer), `congestion` (devices that are outrun), `damage` (files that were changed behind its
 //! back).
 //!
-//! One seed replays a failure: the last line of a failed run says how. A longer run:
-//! `SIM_SEEDS=100000 cargo test --release -p engine --test simulation seeds`.
+//! One seed, or one crash point, replays a failure: the last line of a failed run says how
+//! (`SIM_SEED`, `SIM_CASE`). Longer runs of the random lives, from `SIM_FIRST` on: so many
+//! (`SIM_SEEDS`), or as many as there is time for (`SIM_SECONDS`); of more short lives, crashed
+//! everywhere: `SIM_ENUMERATIONS`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checks;
@@ -28,20 +30,27 @@ mod survey;
 mod workload;
 
 use engine::log::writer::Flush;
-use enumerate::Case;
+use enumerate::{Case, Point, Visited};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Runs seeds `first..first + count`, or the one in `SIM_SEED`; says which one fails, and after
-/// how many.
+/// Runs seeds `first..first + count`, those there is time for in `SIM_SECONDS`, or the one in
+/// `SIM_SEED`; says which one fails, and after how many.
 fn each_seed(test: &str, count: u64, run: impl Fn(u64) -> Result<(), String>) {
     let count = from_env("SIM_SEEDS").unwrap_or(count);
     let first = from_env("SIM_FIRST").unwrap_or(0);
-    let seeds = from_env("SIM_SEED").map_or(first..first + count, |seed| seed..seed + 1);
+    let until = from_env("SIM_SECONDS").map(|time| Instant::now() + Duration::from_secs(time));
+    let end = if until.is_some() { u64::MAX } else { first + count };
+    let seeds = from_env("SIM_SEED").map_or(first..end, |seed| seed..seed + 1);
     for seed in seeds.clone() {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            println!("{test}: {} seeds, {first} to {}", seed - first, seed.saturating_sub(1));
+            return;
+        }
         let result = catch_unwind(AssertUnwindSafe(|| run(seed)));
         let what = match result {
             Ok(Ok(())) => continue,
@@ -58,22 +67,40 @@ fn each_seed(test: &str, count: u64, run: impl Fn(u64) -> Result<(), String>) {
 
 #[test]
 fn every_crash_point_of_a_short_life() {
-    let count = from_env("SIM_ENUMERATIONS").unwrap_or(2);
-    let mut segments = 0;
-    let dsync = (0..count).flat_map(|seed| [(seed, false), (seed, true)]);
-    let dsync = dsync.map(|(seed, fua)| Case { seed, fua, flush: Flush::Dsync });
-    // The cache is the same with FUA or without for a plain write: once is enough.
-    let fdatasync = (0..count).map(|seed| Case { seed, fua: true, flush: Flush::Fdatasync });
-    for case in dsync.chain(fdatasync) {
-        let visited = match enumerate::every_crash_point(case) {
-            Ok(visited) => visited,
-            Err(what) => panic!("{what}\nenumeration of {case:?}"),
-        };
-        println!("{case:?}: {visited:?}");
-        assert!(visited.events > 50, "{visited:?}");
-        segments = segments.max(visited.segments);
+    if let Ok(point) = std::env::var("SIM_CASE") {
+        let point: Point = point.parse().expect("a crash point");
+        let mut visited = Visited::default();
+        if let Err(what) = enumerate::at(point, &mut visited) {
+            panic!("{what}\nfailed at event {} of {}", point.1, point.0);
+        }
+        println!("{point:?}: {visited:?}");
+        return;
     }
-    assert!(segments >= 2, "some life rolls");
+    let count = from_env("SIM_ENUMERATIONS").unwrap_or(2);
+    let dsync = (0..count).flat_map(|seed| [(seed, false), (seed, true)]);
+    let dsync = dsync.map(|(seed, fua)| Case { seed, fua, flush: Flush::Dsync, retained: false });
+    // The cache is the same with FUA or without for a plain write: once is enough.
+    let fua = true;
+    let fdatasync =
+        (0..count).map(|seed| Case { seed, fua, flush: Flush::Fdatasync, retained: false });
+    let retained =
+        (0..count.div_ceil(2)).map(|seed| Case { seed, fua, flush: Flush::Dsync, retained: true });
+    for case in dsync.chain(fdatasync).chain(retained) {
+        let began = Instant::now();
+        let visited = enumerate::every_crash_point(case).unwrap_or_else(|(event, what)| {
+            panic!(
+                "{what}\nfailed at event {event}; replay: SIM_CASE={case},{event} \
+                 cargo test -p engine --test simulation every_crash_point"
+            )
+        });
+        println!("{case}: {visited:?}, {:?}", began.elapsed());
+        assert!(visited.events > 50 && visited.cut_starts > 20, "{case}: {visited:?}");
+        assert!(visited.segments >= 2 && visited.indexes > 0, "{case} rolls: {visited:?}");
+        if case.retained {
+            let recycled = visited.checkpoints > 1 && visited.recycled > 1;
+            assert!(recycled, "{case} uses segments again: {visited:?}");
+        }
+    }
 }
 
 #[test]

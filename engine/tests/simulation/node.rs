@@ -166,8 +166,8 @@ impl<'a> Node<'a> {
         let token = history.token();
         // The first request for a batch has the batch's own number.
         assert!(token == shape.token || history.sent.contains_key(&shape.token));
-        let (life, answers) = (history.life, Vec::new());
-        history.sent.insert(token, Sent { shape, queue, ack, life, answers });
+        let (life, at, answers) = (history.life, self.now(), Vec::new());
+        history.sent.insert(token, Sent { shape, queue, ack, life, at, answers });
         let asked = (Token(token), self.now());
         self.broker.produce(queue, Some(ack), &shape.batch(), asked, &mut self.answers);
         let refused = |effect: &Effect| matches!(effect, Effect::Produced { token: t, result: Err(_), .. } if t.0 == token);
@@ -345,7 +345,9 @@ impl<'a> Node<'a> {
         for group in self.broker.groups().into_keys() {
             for offset in self.broker.all_committed(group) {
                 let key = (group.to_owned(), (offset.topic, offset.queue));
-                survey.committed.extend(offset.committed.map(|found| (key, found.offset)));
+                let found =
+                    offset.committed.map(|found| (found.offset, found.metadata.to_string()));
+                survey.committed.extend(found.map(|found| (key, found)));
             }
         }
         Ok(survey)

@@ -1,7 +1,9 @@
 //! Random lives: one seed decides the disk, the load, when the machine dies and what it keeps.
 
-use engine::io::FileName;
-use engine::io::sim::{Config, CrashImage, CrashPolicy, Latency, Random, Span};
+use engine::io::sim::{
+    Config, CrashImage, CrashPolicy, EIO, ENOSPC, Fault, Latency, OpKind, Random, Span,
+};
+use engine::io::{Env, FileName};
 use engine::limits::WINDOW_BYTES;
 use engine::log::recover::OpenOptions;
 use engine::log::writer::Flush;
@@ -24,7 +26,21 @@ struct Setup {
     retention: Retention,
     /// The device is small, and above so many percent used segments go.
     disk_percent: Option<u8>,
+    /// Reads of clients take so much longer: what they read may be about to go.
+    reads_late_ns: Option<u64>,
+    /// In some lives the device fails at something once.
+    is_failing: bool,
     load: Load,
+}
+
+/// What becomes of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Usual,
+    /// Something that is written fails.
+    Spoiled,
+    /// It ends in order.
+    Last,
 }
 
 impl Setup {
@@ -38,7 +54,30 @@ impl Setup {
 
     /// Whole segments go though somebody holds what is in them.
     fn loses_segments(&self) -> bool {
-        self.retention.bytes.is_some() || self.disk_percent.is_some()
+        self.retention != Retention::default() || self.disk_percent.is_some()
+    }
+
+    /// The age of records, if nothing else makes them go.
+    fn only_age_ms(&self) -> Option<u64> {
+        let alone = self.retention.bytes.is_none() && self.disk_percent.is_none();
+        self.retention.age_ms.filter(|_| alone && !self.load.limited)
+    }
+
+    fn kind(&self, last: bool, random: &mut Random) -> Life {
+        match last {
+            true => Life::Last,
+            false if self.is_failing && random.below(2) == 0 => Life::Spoiled,
+            false => Life::Usual,
+        }
+    }
+
+    /// The next machines. Where records get too old their clocks go on; elsewhere they begin again.
+    fn start_after(&self, before: &Machines, images: &[CrashImage], seed: u64) -> Machines {
+        let mut machines = Machines::start(images, self.config, seed);
+        if self.retention.age_ms.is_some() {
+            machines.0[0].advance(before.0[0].now().0);
+        }
+        machines
     }
 
     /// Something goes.
@@ -69,7 +108,9 @@ fn setup(random: &mut Random) -> Setup {
     };
     // Some logs are kept short: two to four segments.
     let bytes = (random.below(4) == 0).then(|| random.between(2, 4) * segment_bytes);
-    let retention = Retention { age_ms: None, bytes };
+    // In some records get too old.
+    let age_ms = (random.below(6) == 0).then(|| random.between(1, 2000));
+    let retention = Retention { age_ms, bytes };
     // Some topics have limits, some devices are small.
     let limited = random.below(4) == 0;
     let disk_percent = (random.below(8) == 0).then(|| random.between(50, 95) as u8);
@@ -82,12 +123,14 @@ fn setup(random: &mut Random) -> Setup {
         value_bytes_max,
         topics_max: 3,
         levels: MIXED,
-        numbered: retention.bytes.is_none() && disk_percent.is_none() && !limited,
+        numbered: retention == Retention::default() && disk_percent.is_none() && !limited,
         limited,
+        pauses: limited || age_ms.is_some(),
     };
     let shards = if random.below(4) == 0 { 2 } else { 1 };
     // With a small window most of the log is cold, and read by way of its indexes.
     let window_bytes = if random.below(3) > 0 { 0 } else { WINDOW_BYTES };
+    let reads_late_ns = (random.below(3) == 0).then(|| random.below(30_000_000));
     Setup {
         config,
         shards,
@@ -98,6 +141,8 @@ fn setup(random: &mut Random) -> Setup {
         flush: if random.below(3) == 0 { Flush::Fdatasync } else { Flush::Dsync },
         retention,
         disk_percent,
+        reads_late_ns,
+        is_failing: random.below(4) == 0,
         load,
     }
 }
@@ -113,11 +158,16 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
     let lives = random.between(2, 4);
     for life in 0..=lives {
         let last = life == lives;
+        machines.0.iter_mut().for_each(|machine| machine.disk().faults().clear());
+        let kind = setup.kind(last, &mut random);
+        if kind == Life::Spoiled {
+            fail_soon(&mut machines, &mut random);
+        }
         if !last && random.below(4) == 0 {
             // Somewhere in the boot, or a little later.
             crash_soon(&mut machines, &mut random, 12);
         }
-        let alive = live(&mut machines, &setup, &mut history, &mut random, last)
+        let alive = live(&mut machines, &setup, &mut history, &mut random, kind)
             .map_err(|what| format!("life {life}: {what}"))?;
         if last && !alive {
             return Err("the last life ended early".to_owned());
@@ -126,7 +176,7 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
             history.crash(Crash::Stopped);
             break;
         }
-        if random.below(4) == 0 && !machines.crashed() {
+        if random.below(4) == 0 && !machines.crashed() && kind != Life::Spoiled {
             // The process is killed, and the device goes on with what its cache holds.
             history.crash(Crash::Kill);
             machines.drain();
@@ -147,26 +197,36 @@ pub(crate) fn run(seed: u64) -> Result<(), String> {
             harmed.extend(images.iter().flat_map(CrashImage::names));
             images.iter_mut().for_each(|image| harm_indexes(image, &mut random));
         }
-        machines = Machines::start(&images, setup.config, random.draw());
+        machines = setup.start_after(&machines, &images, random.draw());
     }
-    images = machines.images(|_| CrashPolicy::LoseAll);
-    machines = Machines::start(&images, setup.config, random.draw());
+    after_a_stop(&machines, &setup, &mut history, &harmed, random.draw())
+        .map_err(|what| format!("after a stop: {what}"))
+}
+
+/// The node starts once more, and all is there.
+fn after_a_stop(
+    stopped: &Machines,
+    setup: &Setup,
+    history: &mut History,
+    harmed: &checks::audit::Harmed,
+    seed: u64,
+) -> Result<(), String> {
+    let images = stopped.images(|_| CrashPolicy::LoseAll);
+    let mut machines = setup.start_after(stopped, &images, seed);
     let mut node = Node::boot(&mut machines, &setup.options())
-        .map_err(|error| format!("cannot open after a stop: {error}"))?;
+        .map_err(|error| format!("cannot open: {error}"))?;
     let survey = node.survey()?;
     history.expire(&survey);
     // What expires after the restart is still in the image.
     let audit = if setup.expires() {
-        checks::audit::clean_but(&images, setup.segment_bytes, &harmed)
+        checks::audit::clean_but(&images, setup.segment_bytes, harmed)
     } else {
-        checks::audit::check(&images, setup.segment_bytes, &harmed, &survey)
+        checks::audit::check(&images, setup.segment_bytes, harmed, &survey)
     };
     if !setup.loses_segments() {
-        checks::limits::after_restart(&history, &survey)?;
+        checks::limits::after_restart(history, &survey)?;
     }
-    audit
-        .and_then(|()| checks::after_restart(&history, &survey))
-        .map_err(|what| format!("after a stop: {what}"))
+    audit.and_then(|()| checks::after_restart(history, &survey))
 }
 
 /// Indexes are derived: whatever happens to their files, nobody may notice.
@@ -185,11 +245,31 @@ fn harm_indexes(image: &mut CrashImage, random: &mut Random) {
     }
 }
 
+/// Somewhere in the boot, or later, something that is written fails, once.
+fn fail_soon(machines: &mut Machines, random: &mut Random) {
+    const KINDS: [OpKind; 8] = [
+        OpKind::Write,
+        OpKind::Write,
+        OpKind::Write,
+        OpKind::Sync,
+        OpKind::Zero,
+        OpKind::Create,
+        OpKind::Rename,
+        OpKind::SyncDir,
+    ];
+    let shard = random.below(machines.0.len() as u64) as usize;
+    let plan = machines.0[shard].disk().faults();
+    let kind = KINDS[random.below(KINDS.len() as u64) as usize];
+    let soon = if kind == OpKind::Write { 80 } else { 6 };
+    let errno = if random.below(2) == 0 { EIO } else { ENOSPC };
+    plan.nth(kind, plan.seen(kind) + random.between(1, soon), Fault::Fail(errno));
+}
+
 fn crash_soon(machines: &mut Machines, random: &mut Random, events_max: u64) {
     let shard = random.below(machines.0.len() as u64) as usize;
     let disk = &mut machines.0[shard];
     let at = disk.sim().events() + random.between(1, events_max);
-    engine::io::Env::disk(disk).crash_at(at);
+    disk.disk().crash_at(at);
 }
 
 /// One life; `false` if the machine crashed in it.
@@ -198,8 +278,9 @@ fn live(
     setup: &Setup,
     history: &mut History,
     random: &mut Random,
-    last: bool,
+    kind: Life,
 ) -> Result<bool, String> {
+    let last = kind == Life::Last;
     if !last && random.below(2) == 0 && !machines.crashed() {
         crash_soon(machines, random, 300);
     }
@@ -207,22 +288,57 @@ fn live(
     let mut node = match opened {
         Ok(node) => node,
         Err(error) => {
-            let crashed = machines.crashed();
-            return if crashed { Ok(false) } else { Err(format!("cannot open: {error}")) };
+            let cut = machines.crashed() || kind == Life::Spoiled;
+            return if cut { Ok(false) } else { Err(format!("cannot open: {error}")) };
         }
     };
     node.broker.limit_disk(setup.disk_percent);
     if node.crashed() {
         return Ok(false);
     }
+    if !restarted(&mut node, setup, history)? {
+        return Ok(false);
+    }
+    if let Some(late) = setup.reads_late_ns {
+        (0..setup.shards).for_each(|shard| {
+            node.disk(shard).faults().always(OpKind::Read, Fault::LateNs(late));
+        });
+    }
+    workload::run(&mut node, history, random, &setup.load);
+    checks::answered_once::check(history)?;
+    checks::readers::undamaged(history)?;
+    if node.crashed() {
+        return Ok(false);
+    }
+    if !setup.loses_segments() {
+        checks::limits::in_life(&node, history)?;
+    }
+    if let Some(age_ms) = setup.only_age_ms() {
+        checks::retention::young(&mut node, history, age_ms)?;
+    }
+    if last || random.below(2) == 0 {
+        rest(&mut node, setup, history, kind)?;
+        if node.crashed() {
+            return Ok(false);
+        }
+    }
+    if last && !node.stop(history) {
+        return Err("the node does not come to a stop".to_owned());
+    }
+    Ok(true)
+}
+
+/// What a start has found is what it owes; `false` if the machine crashed meanwhile.
+fn restarted(node: &mut Node<'_>, setup: &Setup, history: &mut History) -> Result<bool, String> {
     let survey = node.survey();
     if node.crashed() {
         return Ok(false);
     }
     let survey = survey?;
-    if setup.retention.bytes.is_some() && setup.disk_percent.is_none() && !setup.load.limited {
+    let only_bytes = setup.retention.age_ms.is_none() && setup.disk_percent.is_none();
+    if only_bytes && !setup.load.limited {
         let (shards, retention) = (setup.shards, setup.retention);
-        checks::retention::check(&mut node, history, shards, retention, setup.segment_bytes)?;
+        checks::retention::check(node, history, shards, retention, setup.segment_bytes)?;
     }
     if setup.expires() {
         history.expire(&survey);
@@ -231,31 +347,32 @@ fn live(
         checks::limits::after_restart(history, &survey)?;
     }
     checks::after_restart(history, &survey)?;
-    checks::readers::check(&mut node, history, &survey)?;
+    checks::readers::check(node, history, &survey)?;
     if node.crashed() {
         return Ok(false);
     }
     history.found(&survey);
-    workload::run(&mut node, history, random, &setup.load);
-    checks::answered_once::check(history)?;
-    if node.crashed() {
-        return Ok(false);
-    }
-    if !setup.loses_segments() {
-        checks::limits::in_life(&node, history)?;
-    }
-    if last || random.below(2) == 0 {
-        if !node.settle(history) {
-            return Err("the node never comes to rest".to_owned());
-        }
-        checks::answered_once::check(history)?;
-        if node.crashed() {
-            return Ok(false);
-        }
-        checks::liveness::check(history, setup.disk_percent.is_some())?;
-    }
-    if last && !node.stop(history) {
-        return Err("the node does not come to a stop".to_owned());
-    }
     Ok(true)
+}
+
+/// Everybody is answered, and what is to go has gone.
+fn rest(
+    node: &mut Node<'_>,
+    setup: &Setup,
+    history: &mut History,
+    kind: Life,
+) -> Result<(), String> {
+    if !node.settle(history) {
+        return Err("the node never comes to rest".to_owned());
+    }
+    checks::answered_once::check(history)?;
+    checks::readers::undamaged(history)?;
+    if node.crashed() || kind == Life::Spoiled {
+        return Ok(());
+    }
+    checks::liveness::check(history, setup.disk_percent.is_some())?;
+    match setup.only_age_ms() {
+        Some(_) => checks::retention::old(node, setup.segment_bytes),
+        None => Ok(()),
+    }
 }

@@ -7,7 +7,7 @@ use engine::batch::BatchRef;
 use engine::log::entry_format::EntryHeader;
 use engine::shard::{Fetched, QueueRange};
 
-use crate::groups::Key;
+use crate::groups::{Committed, Key};
 use crate::history::{Offsets, Queue};
 use crate::payload::token_of;
 
@@ -56,7 +56,7 @@ pub(crate) struct TopicFound {
 pub(crate) struct Survey {
     pub(crate) topics: BTreeMap<u32, TopicFound>,
     /// What groups have committed.
-    pub(crate) committed: BTreeMap<Key, u64>,
+    pub(crate) committed: BTreeMap<Key, Committed>,
 }
 
 impl Survey {

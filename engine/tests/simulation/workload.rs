@@ -27,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) numbered: bool,
     /// Topics may have limits of their own, and are altered.
     pub(crate) limited: bool,
+    /// Now and then nothing happens for a second, and records get old.
+    pub(crate) pauses: bool,
 }
 
 /// All levels, the weaker ones as often as the stronger.
@@ -48,7 +50,7 @@ pub(crate) fn run(node: &mut Node<'_>, history: &mut History, random: &mut Rando
             10..=12 => node.advance(random.below(200_000)),
             13 => node.advance(6_000_000),
             // Topics are looked at once a second.
-            14 if load.limited => node.advance(1_100_000_000),
+            14 if load.pauses => node.advance(1_100_000_000),
             _ => {}
         }
     }

@@ -310,22 +310,5 @@ fn take_raw(fd: &mut Option<OwnedFd>) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn transfer(len: u32) -> Transfer {
-        let null = std::fs::File::open("/dev/null").unwrap().into();
-        Transfer::new(Rc::new(null), 8192, len)
-    }
-
-    #[test]
-    fn short_transfers_continue_or_fail() {
-        let mut t = transfer(12288);
-        assert_eq!(t.advance(4096), Ok(false));
-        assert_eq!((t.at(), t.left()), (12288, 8192));
-        assert_eq!(t.advance(0), Err(Errno(libc::EIO)), "past the end");
-        assert_eq!(t.advance(100), Err(Errno(libc::EIO)), "off the grid");
-        let mut t = transfer(8192);
-        assert_eq!(t.advance(8192), Ok(true));
-    }
-}
+#[path = "op_tests.rs"]
+mod tests;

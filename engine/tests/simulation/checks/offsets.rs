@@ -10,16 +10,16 @@ pub(crate) fn check(history: &History, survey: &Survey) -> Result<(), String> {
         if topic.is_none() && history.topic(key.1.0).is_none_or(|topic| topic.delete_asked) {
             continue;
         }
-        let found = survey.committed.get(key).copied();
+        let found = survey.committed.get(key);
         let owed = history.commits.owed.get(key).copied();
-        let allowed = asked.iter().skip(owed.unwrap_or(0)).map(|asked| asked.offset);
+        let allowed = asked.iter().skip(owed.unwrap_or(0)).map(|asked| asked.what.as_ref());
         let never = owed.is_none() && found.is_none();
-        if !never && !allowed.clone().any(|offset| offset == found) {
+        if !never && !allowed.clone().any(|what| what == found) {
             let allowed: Vec<_> = allowed.collect();
             return Err(format!("{key:?} has {found:?}, it committed {allowed:?}"));
         }
     }
-    for (key, offset) in &survey.committed {
+    for (key, (offset, _)) in &survey.committed {
         let (topic, queue) = key.1;
         let range =
             survey.topics.get(&topic).and_then(|topic| topic.queues.get(usize::from(queue)));

@@ -59,6 +59,14 @@ pub(crate) fn check(node: &mut Node<'_>, history: &History, survey: &Survey) -> 
     Ok(())
 }
 
+/// Nobody has met damage: what is read is not used again meanwhile.
+pub(crate) fn undamaged(history: &History) -> Result<(), String> {
+    match &history.unread {
+        Some(unread) => Err(format!("damage without a fault: {unread}")),
+        None => Ok(()),
+    }
+}
+
 fn life_of(entry: &Entry) -> u32 {
     BatchRef::parse_unverified(&entry.batch).map_or(0, |batch| batch.leader_epoch())
 }
