@@ -2,7 +2,6 @@
 
 use super::Mutant;
 
-const COLD: &str = "src/shard/cold.rs";
 const CHECKPOINT: &str = "src/shard/checkpoint.rs";
 const COLD: &str = "src/shard/cold.rs";
 const FETCH: &str = "src/shard/fetch.rs";
