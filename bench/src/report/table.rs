@@ -5,7 +5,7 @@
 
 use super::Stage;
 use super::explain::sentences;
-use super::grid::{Align, EMPTY, Grid, bytes, count, number, number_or_empty, rate};
+use super::grid::{Align, EMPTY, Grid, bytes, count, counted, number, number_or_empty, rate};
 use super::model::{Environment, Latency, Report, Run, Verified, Yardstick};
 use Align::{Left, Right};
 
@@ -274,7 +274,7 @@ fn facts(env: &Environment) -> Vec<String> {
 }
 
 /// `1 producer`, `16 producers`.
-pub(super) fn producers(count: u32) -> String {
+pub(crate) fn producers(count: u32) -> String {
     if count == 1 { "1 producer".to_owned() } else { format!("{count} producers") }
 }
 
@@ -289,8 +289,8 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         remarks.push(match canary.slow.len() {
             0 => "canary: the machine was never slow".to_owned(),
             times => format!(
-                "canary: the machine itself was slow {times} time{} (worst {} ms)",
-                if times == 1 { "" } else { "s" },
+                "canary: the machine itself was slow {} (worst {} ms)",
+                counted(times as u64, "time"),
                 number(worst)
             ),
         });

@@ -17,7 +17,7 @@ use super::yardsticks::Yardsticks;
 use super::{BenchError, Options};
 use crate::load::{self, Load, LoadError, Messages, Outcome};
 use crate::report::model::REPORT_VERSION;
-use crate::report::{Ack, CanarySummary, Ratio, Report, Run};
+use crate::report::{Ack, CanarySummary, Ratio, Report, Run, table};
 use crate::yardstick::canary::Canary;
 use crate::yardstick::{Measured, machine};
 
@@ -46,6 +46,7 @@ pub fn compare(
     quiet: bool,
 ) -> Result<Report, BenchError> {
     options.check()?;
+    Broker::check_running(options.connect)?;
     let messages = options.messages()?;
     let cells = cells(options, &messages);
     let steps = u64::from(options.rounds) * (3 + cells.len() as u64) + 1;
@@ -94,9 +95,8 @@ fn cells(options: &Options, messages: &Messages) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &ack in &options.modes {
         for &producers in &options.producers {
-            let plural = if producers == 1 { "" } else { "s" };
             cells.push(Cell {
-                name: format!("{ack}, {producers} producer{plural}"),
+                name: format!("{ack}, {}", table::producers(producers)),
                 ack,
                 waiting: options.waiting,
                 producers,

@@ -22,6 +22,6 @@ pub mod summary;
 pub mod sweep;
 pub mod yardsticks;
 
-pub use error::BenchError;
+pub use error::{BenchError, Fault};
 pub use goals::Goals;
 pub use options::Options;

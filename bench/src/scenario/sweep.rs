@@ -24,7 +24,7 @@ use super::{BenchError, Options};
 use crate::load::{Load, Messages, Outcome};
 use crate::report::grid::{Align, Grid, number, rate};
 use crate::report::html::{self, sweep as page};
-use crate::report::{Ack, Environment, Latency, Schedule};
+use crate::report::{Ack, Environment, Latency, Schedule, table};
 use crate::yardstick::machine;
 
 /// Acknowledged of offered, at least.
@@ -130,6 +130,7 @@ pub fn sweep(
     if plan.steps == 0 || plan.bound.is_zero() {
         return Err(BenchError::Options("a sweep needs a step, and a bound above zero".to_owned()));
     }
+    Broker::check_running(options.connect)?;
     let mut progress = Progress::open(quiet);
     progress.step("starting");
     let place = options.data_dir.as_deref().unwrap_or(work);
@@ -356,13 +357,13 @@ impl Sweep {
         let notes: String =
             self.notes.iter().map(|note| format!("<li>{}</li>", html::escape(note))).collect();
         let body = format!(
-            "<h1>Latency by rate</h1>\n<p class=sub>uringmq {}: {} acknowledgements, {} producers, \
-             {} B messages, {} in a request</p>\n<p>{}</p>\n<figure>{figure}</figure>\n<div \
+            "<h1>Latency by rate</h1>\n<p class=sub>uringmq {}: {} acknowledgements, {}, {} B \
+             messages, {} in a request</p>\n<p>{}</p>\n<figure>{figure}</figure>\n<div \
              class=scroll>{}</div>\n<p class=how>Open loop: latencies in µs from when requests were \
              due. Hollow points are rates that are not good.</p>\n<ul>{notes}</ul>\n{}{}",
             env!("CARGO_PKG_VERSION"),
             self.ack,
-            self.producers,
+            table::producers(self.producers),
             self.message_bytes,
             self.batch_messages,
             html::escape(&self.sentence()),

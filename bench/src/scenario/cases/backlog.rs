@@ -103,7 +103,7 @@ fn check_room(stage: &Stage<'_>, wanted: u64) -> Result<(), BenchError> {
     let room = statvfs(&stage.place).map_err(failed)?;
     let free = room.blocks_available() * room.fragment_size();
     if !stage.size.smoke && free < needed {
-        return Err(BenchError::Options(format!(
+        return Err(BenchError::Failed(format!(
             "{} messages need about {}, and {} has {} free; choose a larger disk with --data-dir, \
              or fewer with --messages",
             count(wanted),

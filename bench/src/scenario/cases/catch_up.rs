@@ -71,7 +71,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
             return Ok(());
         }
         if caught_up.at_end && !stage.size.smoke {
-            return Err(BenchError::Options(
+            return Err(BenchError::Failed(
                 "the consumer came to the end of the backlog: measure a shorter time with \
                  --duration, or more with --messages"
                     .to_owned(),
