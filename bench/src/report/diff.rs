@@ -17,12 +17,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
+use super::caveats;
 use super::grid::{Align, EMPTY, Grid, counted, number, rate};
 use super::model::{Report, Run, Yardstick};
 use super::timeline::{Piece, Round};
 
 const RESAMPLES: usize = 2_000;
-const ROUNDS_MIN: usize = 3;
+const ROUNDS_MIN: usize = caveats::ROUNDS_MIN as usize;
 /// A yardstick that differs more than this is worth a remark.
 const MACHINE_CHANGE: f64 = 1.1;
 const SEED: u64 = 0x6469_6666;

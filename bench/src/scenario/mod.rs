@@ -20,6 +20,7 @@ pub mod progress;
 pub mod site;
 pub mod summary;
 pub mod sweep;
+pub mod tuning;
 pub mod yardsticks;
 
 pub use error::{BenchError, Fault};

@@ -48,6 +48,8 @@ pub struct Options {
     pub input: Option<PathBuf>,
     /// Check every message with a consumer.
     pub verify: bool,
+    /// A few seconds, to see that it works: figures mean nothing.
+    pub smoke: bool,
     /// Look meanwhile whether the machine itself is slow.
     pub canary: bool,
     /// A running node instead of a child.

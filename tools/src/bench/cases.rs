@@ -106,6 +106,7 @@ pub(super) fn run(options: &RunOptions, stop: &AtomicBool) -> Result<bool, Bench
     let scenario = scenario::Options {
         measure,
         rounds,
+        smoke: options.smoke,
         waiting: options.wait.into(),
         ..options.place.scenario()?
     };

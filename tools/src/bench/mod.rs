@@ -91,7 +91,7 @@ pub(crate) struct Options {
     /// Measure the published goals instead, each against its yardstick, and say which are met
     #[arg(long, help_heading = "What is compared",
           conflicts_with_all = ["modes", "producers", "wait", "size", "batch", "queues", "consumers",
-                                "in_flight", "rate", "input", "verify", "canary", "connect", "smoke"])]
+                                "in_flight", "rate", "input", "verify", "canary", "connect"])]
     goals: bool,
     /// With --goals: only the goals of this case (1, 2, 4, 5, 15)
     #[arg(long, value_name = "N", requires = "goals", help_heading = "What is compared")]
@@ -314,6 +314,7 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         rounds,
         input: options.input.clone(),
         verify: options.verify,
+        smoke: options.smoke,
         canary: options.canary,
         connect: options.connect,
         waiting: options.wait.into(),

@@ -48,6 +48,7 @@ impl Place {
             rounds: 1,
             input: None,
             verify: false,
+            smoke: false,
             canary: false,
             connect: None,
             waiting: Waiting::Hybrid,

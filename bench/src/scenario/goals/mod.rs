@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::progress::Progress;
 use super::{BenchError, Options};
-use crate::yardstick::machine;
 use cases::Case;
 use field::Field;
 pub use model::{Goal, Goals};
@@ -42,8 +41,7 @@ pub fn measure(
     progress.step("starting a node for each way to wait");
     let place = options.data_dir.as_deref().unwrap_or(work);
     let mut field = Field::start(options, place, stop)?;
-    let mut goals = Goals::new(&options.command, machine::environment(place));
-    goals.notes.extend(machine::busy_note());
+    let mut goals = Goals::new(options, place);
     for round in 0..options.rounds {
         let mut order = cases.clone();
         if !round.is_multiple_of(2) {

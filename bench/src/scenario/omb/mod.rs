@@ -26,13 +26,12 @@ use super::options::wire_ack;
 use super::progress::Progress;
 use super::site::Broker;
 use super::summary::{self, Cell};
-use super::{BenchError, Options};
+use super::{BenchError, Options, tuning};
 use crate::load::control::Control;
 use crate::load::{self, Load, Messages, Outcome};
 use crate::report::grid::{bytes, count, counted, number, rate};
 use crate::report::model::REPORT_VERSION;
-use crate::report::{Ack, Report};
-use crate::yardstick::machine;
+use crate::report::{Ack, Report, caveats};
 pub use workload::Workload;
 
 /// A backlog is built in pieces of this length, so that it ends near its size.
@@ -275,15 +274,16 @@ impl Session<'_> {
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut notes = self.notes.clone();
-        notes.extend(machine::busy_note().into_iter().chain(self.broker.warnings()));
+        notes.extend(self.broker.warnings());
         Report {
             version: REPORT_VERSION,
             command: self.options.command.clone(),
             started_unix_s: started.as_secs(),
-            environment: machine::environment(self.work),
+            environment: tuning::environment(self.work, self.options.connect.is_none()),
             yardsticks: Vec::new(),
             runs: vec![summary::run(&cell, &options, std::slice::from_ref(outcome), None)],
             canary: None,
+            caveats: caveats::of_conditions(false, None),
             notes,
         }
     }
