@@ -19,7 +19,7 @@ use nix::sys::statvfs::statvfs;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::stage::{Resting, Stage, counter, p99_us, topic, usage};
+use super::stage::{Resting, Stage, counter, topic, usage};
 use crate::load::control::Control;
 use crate::load::{Load, Messages};
 use crate::report::Ack;
@@ -243,7 +243,7 @@ fn produce(
         };
         let outcome = stage.run(&side.node.broker, load)?;
         side.node.rest()?;
-        Ok::<f64, BenchError>(p99_us(&outcome))
+        Ok::<f64, BenchError>(outcome.p99_us())
     };
     let (with, without) = if round.is_multiple_of(2) {
         let without = p99(stage, empty, "an empty")?;

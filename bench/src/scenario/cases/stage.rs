@@ -149,8 +149,3 @@ pub(super) fn counter(control: &mut Control, name: &str) -> Result<u64, BenchErr
     let all = control.counters().map_err(BenchError::load("asking the node"))?;
     Ok(all.get(name).copied().unwrap_or(0))
 }
-
-/// The 99th percentile in microseconds.
-pub(super) fn p99_us(outcome: &Outcome) -> f64 {
-    outcome.p99_us()
-}

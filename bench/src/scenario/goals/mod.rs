@@ -1,12 +1,13 @@
 //! The published goals, measured: each a ratio of two figures of the same round, or a plain limit.
 //!
 //! Reads top-down: [`measure`] -> `field` (one node for each way to wait, of which only one runs
-//! at a time, and the yardsticks) -> `cases` (what each goal compares) -> [`model`] (the verdicts).
+//! at a time, and the yardsticks) -> `cases` and `end_to_end` (what each goal compares) -> [`model`] (the verdicts).
 //!
 //! Deliberately absent: what histograms cost. That compares two builds; see
 //! `perf/histogram_cost.sh`.
 
 mod cases;
+mod end_to_end;
 mod field;
 pub mod model;
 
