@@ -19,6 +19,8 @@ const QUEUES_OF_A_TOPIC: u16 = 10_000;
 const TOPICS: [u32; 3] = [1, 10, 100];
 const QUEUES_SMOKE: u16 = 1_000;
 const TOPICS_SMOKE: [u32; 3] = [1, 2, 3];
+/// One for each queue would be thousands; a segment of the log may well be opened meanwhile.
+const DESCRIPTORS_MAX: f64 = 8.0;
 const ACTIVE_BYTES: u32 = 100;
 
 pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
@@ -83,7 +85,7 @@ fn idle(
         stage.add(&what, "B", AtMost(256.0), grown);
     }
     let opened = descriptors(broker)?.saturating_sub(files) as f64;
-    stage.add("descriptors for them", "files", AtMost(0.0), opened);
+    stage.add("descriptors for all of them", "files", AtMost(DESCRIPTORS_MAX), opened);
     Ok(true)
 }
 

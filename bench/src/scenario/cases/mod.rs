@@ -100,7 +100,7 @@ pub const ALL: &[Case] = &[
         number: 6,
         name: "many-queues",
         what: "10,000 and 100,000 queues written round robin, against 16",
-        takes: "2 minutes",
+        takes: "1 minute",
         how: How::Stage(many_queues::measure),
     },
     Case {
@@ -121,7 +121,7 @@ pub const ALL: &[Case] = &[
         number: 9,
         name: "idle-queues",
         what: "memory and descriptors of 10,000 to a million idle and 10,000 used queues",
-        takes: "5 minutes",
+        takes: "1 minute",
         how: How::Stage(idle_queues::measure),
     },
     Case {
