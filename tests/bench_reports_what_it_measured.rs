@@ -40,12 +40,17 @@ fn as_a_page_that_opens_offline_and_as_histogram_logs() {
     let more = ["--producers", "1,4", "--canary", "--no-pin", "--out", path(&out)];
     let text = String::from_utf8(run_well(&[&arguments[..], &more].concat())).expect("text");
     assert!(text.contains("What a producer sees") && text.contains("report.html"), "{text}");
+    assert!(text.contains(" ! smoke size"), "{text}");
     let found = report_dir(&out);
 
     let page = fs::read_to_string(found.join("report.html")).expect("a page");
-    for part in
-        ["Latency by percentile", "Where the time goes", "Over time", "--modes memory,durable"]
-    {
+    for part in [
+        "Latency by percentile",
+        "Where the time goes",
+        "Over time",
+        "--modes memory,durable",
+        "smoke size",
+    ] {
         assert!(page.contains(part), "{part:?} is not on the page");
     }
     for fetched in ["<script", "<link", "src=", "@import", "url("] {
@@ -110,19 +115,21 @@ fn and_says_when_the_generator_could_not_keep_its_own_schedule() {
 fn and_named_cases_end_with_verdicts() {
     let list = String::from_utf8(run_well(&["bench", "list"])).expect("text");
     assert!(list.contains(" 11  backlog "), "{list}");
-    let errors = run_badly(&["bench", "run", "nothing"], 1);
-    assert!(errors.contains("there is no case \"nothing\"; there are durable-latency"), "{errors}");
 
-    // Every one on stages of its own; `--goals` has the others.
     for (case, what) in [
+        ("durable-latency", "sleep: durable p99, 500/s"),
+        ("group-commit", "poll: groups/s, 64 producers"),
+        ("small-messages", "sleep: produced and consumed, verified"),
+        ("memory-latency", "poll: durable adds to end to end p99, 5 k/s"),
+        ("footprint", "empty start to first durable ack"),
         ("bulk", "new space: batches of 970 KiB, bytes/s"),
-        ("6", "durable rate, 64 producers, 500 queues"),
+        ("6", "durable rate, 64 producers, 1000 queues"),
         ("fan-out", "CPU of a delivered GB, 32 consumers"),
         ("catch-up", "catch-up, GB/s"),
         ("restart", "0.04 GiB against 0.01 GiB"),
         ("rolls", "durable p99.9 with rolls"),
         ("shards", "two shards, 100 B, per CPU second of one"),
-        ("idle-queues", "memory of each of 2000 idle queues"),
+        ("idle-queues", "memory of each of 3000 idle queues"),
         ("12", "memory of each of 2 x 100 connections"),
         ("overload", "goodput at 2 x the peak"),
     ] {
@@ -140,7 +147,22 @@ fn and_named_cases_end_with_verdicts() {
     ] {
         assert!(found.iter().any(|goal| goal == what), "{what:?} is not among {found:?}");
     }
+    assert!(page.contains("smoke size"), "no banner: {page}");
     assert!(page.contains("goals met") && page.contains("bench run backlog --smoke"), "{page}");
+}
+
+#[test]
+fn and_the_goals_are_measured_together() {
+    let dir = fresh_dir();
+    let out = dir.path().join("out");
+    let arguments = ["bench", "--goals", "--smoke", "--no-pin", "--json", "--out", path(&out)];
+    let goals = json(&run_well(&arguments));
+    let goals = goals["goals"].as_array().expect("goals").iter();
+    let mut cases: Vec<u64> = goals.filter_map(|goal| goal["case"].as_u64()).collect();
+    cases.dedup();
+    assert_eq!(cases, [1, 2, 4, 5, 15]);
+    let page = fs::read_to_string(report_dir(&out).join("goals.html")).expect("a page");
+    assert!(page.contains("class=banner") && page.contains("smoke size"), "{page}");
 }
 
 /// Runs a case at smoke size: what was measured, and its page.
@@ -253,6 +275,15 @@ fn and_compares_two_reports() {
         report_dir(&out).join("report.json")
     });
     let [a, b] = reports.each_ref().map(|report| path(report));
+    // Of a single round nobody can tell whether it is slower.
+    let mut short = json(&fs::read(a).expect("a report"));
+    short["runs"][0]["rounds"].as_array_mut().expect("rounds").truncate(1);
+    let file = dir.path().join("short.json");
+    fs::write(&file, short.to_string()).expect("a file");
+    run_well(&["bench", "diff", a, path(&file)]);
+    let errors = run_badly(&["bench", "diff", a, path(&file), "--fail-above", "50"], 1);
+    assert!(errors.contains("no verdict: the second report has 1 round, 3 are needed"), "{errors}");
+
     let same = String::from_utf8(run_well(&["bench", "diff", a, a])).expect("text");
     assert!(same.contains("0 of 3 figures differ significantly"), "{same}");
     let both = json(&run_well(&["bench", "diff", a, b, "--json"]));

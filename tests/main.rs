@@ -18,6 +18,7 @@ mod a_vanished_segment_stops_nobody;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
 mod bad_place_gets_an_answer;
+mod bench_refuses_what_cannot_be_measured;
 mod bench_reports_what_it_measured;
 mod consume_ends_when_told;
 mod directory_that_vanishes_acknowledges_nothing;

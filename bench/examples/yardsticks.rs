@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         yardsticks,
         runs: Vec::new(),
         canary: None, // it would be measured with the rest
+        caveats: bench::report::caveats::of_conditions(false, None),
         notes: Vec::new(),
     };
     print!("{}", table::text(&report));

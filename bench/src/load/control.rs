@@ -40,7 +40,7 @@ impl Control {
             stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
             Ok(stream)
         };
-        let mut stream = connected().map_err(LoadError::socket("connecting to the broker"))?;
+        let mut stream = connected().map_err(|source| LoadError::Connect { addr, source })?;
         let mut frame = Vec::new();
         greet(&mut stream, &mut frame)?;
         Ok(Self { stream, frame })

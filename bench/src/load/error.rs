@@ -1,6 +1,7 @@
 //! What can go wrong while load is generated, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use engine::batch::BatchError;
@@ -14,6 +15,14 @@ pub enum LoadError {
     Socket {
         /// What was tried.
         action: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Nobody listens there; start a node, or correct the address.
+    #[error("connecting to {addr}: {source}")]
+    Connect {
+        /// The address.
+        addr: SocketAddr,
         /// What the kernel answered.
         source: io::Error,
     },

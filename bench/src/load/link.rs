@@ -44,7 +44,7 @@ impl Link {
             stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
             Ok(stream)
         };
-        let mut stream = connected().map_err(LoadError::socket("connecting to the broker"))?;
+        let mut stream = connected().map_err(|source| LoadError::Connect { addr, source })?;
         if dialect == Dialect::Native {
             greet(&mut stream, &mut Vec::new())?;
         }

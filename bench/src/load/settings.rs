@@ -10,9 +10,9 @@ use super::{LoadError, Messages};
 use crate::report::Waiting;
 
 /// Most connections of either kind: one thread serves them all.
-const LINKS_MAX: u32 = 4096;
+pub const LINKS_MAX: u32 = 4096;
 /// Most requests outstanding on a connection.
-const IN_FLIGHT_MAX: u32 = 65_536;
+pub const IN_FLIGHT_MAX: u32 = 65_536;
 
 /// Who is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

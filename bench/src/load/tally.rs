@@ -85,6 +85,12 @@ impl Outcome {
     pub fn p50_us(&self) -> f64 {
         self.latency.value_at_quantile(0.5) as f64 / 1e3
     }
+
+    /// The 99th percentile in microseconds.
+    #[must_use]
+    pub fn p99_us(&self) -> f64 {
+        self.latency.value_at_quantile(0.99) as f64 / 1e3
+    }
 }
 
 fn per_s(count: u64, time: Duration) -> f64 {

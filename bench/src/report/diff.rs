@@ -17,12 +17,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
-use super::grid::{Align, EMPTY, Grid, number, rate};
+use super::caveats;
+use super::grid::{Align, EMPTY, Grid, counted, number, rate};
 use super::model::{Report, Run, Yardstick};
 use super::timeline::{Piece, Round};
 
 const RESAMPLES: usize = 2_000;
-const ROUNDS_MIN: usize = 3;
+const ROUNDS_MIN: usize = caveats::ROUNDS_MIN as usize;
 /// A yardstick that differs more than this is worth a remark.
 const MACHINE_CHANGE: f64 = 1.1;
 const SEED: u64 = 0x6469_6666;
@@ -89,6 +90,8 @@ pub struct Diff {
     pub confidence: f64,
     /// Line by line.
     pub changes: Vec<Change>,
+    /// Why there is no verdict on some line, or on none at all.
+    pub no_verdict: Option<String>,
     /// Why the reports may not be comparable.
     pub notes: Vec<String>,
 }
@@ -127,7 +130,31 @@ pub fn diff(before: &Report, after: &Report, confidence: f64) -> Diff {
     }
     let new = after.runs.iter().filter(|run| !before.runs.iter().any(|old| is_same(old, run)));
     notes.extend(new.map(|run| format!("only in the second report: {}", run.name)));
-    Diff { confidence, changes, notes }
+    let no_verdict = no_verdict(before, after);
+    Diff { confidence, changes, no_verdict, notes }
+}
+
+/// What is missing for a verdict on every line that both have.
+fn no_verdict(before: &Report, after: &Report) -> Option<String> {
+    let pairs: Vec<(&Run, &Run)> = before
+        .runs
+        .iter()
+        .filter_map(|run| after.runs.iter().find(|other| is_same(run, other)).map(|o| (run, o)))
+        .collect();
+    if pairs.is_empty() {
+        return Some("no verdict: the reports have no line in common".to_owned());
+    }
+    let fewest = |side: fn(&(&Run, &Run)) -> usize| pairs.iter().map(side).min().unwrap_or(0);
+    let sides = [
+        ("the first report", fewest(|pair| pair.0.rounds.len())),
+        ("the second report", fewest(|pair| pair.1.rounds.len())),
+    ];
+    let few: Vec<String> = sides
+        .into_iter()
+        .filter(|(_, rounds)| *rounds < ROUNDS_MIN)
+        .map(|(side, rounds)| format!("{side} has {}", counted(rounds as u64, "round")))
+        .collect();
+    (!few.is_empty()).then(|| format!("no verdict: {}, {ROUNDS_MIN} are needed", few.join(" and ")))
 }
 
 /// The same thing was measured.
@@ -286,15 +313,22 @@ impl Diff {
             |change: &&Change| matches!(change.verdict, Verdict::Better | Verdict::Worse);
         let found = self.changes.iter().filter(different).count();
         let mut text = grid.text();
+        if let Some(why) = &self.no_verdict {
+            text += &format!(" {why}\n");
+        }
+        if judged == 0 {
+            return text + &self.remarks();
+        }
         text += &format!(
             " {found} of {judged} figures differ significantly; {by_chance:.1} would by chance. Ratio: \
              after over before, of medians\n over pieces of the recorded time; {interval} from \
              resampled rounds and pieces. Latencies in us.\n"
         );
-        for note in &self.notes {
-            text += &format!(" - {note}\n");
-        }
-        text
+        text + &self.remarks()
+    }
+
+    fn remarks(&self) -> String {
+        self.notes.iter().map(|note| format!(" - {note}\n")).collect()
     }
 }
 
@@ -361,6 +395,9 @@ mod tests {
         let diff = diff(&before, &after, 0.99);
         assert!(diff.changes.iter().all(|change| change.verdict == Verdict::TooFewRounds));
         assert!(diff.worst().is_none());
+        let text = diff.text();
+        let why = "no verdict: the first report has 2 rounds and the second report has 2 rounds, 3";
+        assert!(text.contains(why) && !text.contains("differ significantly"), "{text}");
     }
 
     #[test]
@@ -371,6 +408,7 @@ mod tests {
         after.yardsticks[0].latency.p50_us *= 1.5;
         let diff = diff(&before, &after, 0.99);
         assert!(diff.changes.is_empty());
+        assert!(diff.no_verdict.as_ref().unwrap().contains("no line in common"));
         let notes = diff.notes.join("\n");
         for part in [
             "kernel differs: 6.18.0 and 9.9",

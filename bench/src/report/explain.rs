@@ -33,6 +33,15 @@ fn producers(run: &Run) -> String {
 fn one_write(report: &Report) -> Option<String> {
     let d = yardstick(report, "D(4K,1)")?;
     let ed = yardstick(report, "ED")?;
+    if ed.latency.p50_us < d.latency.p50_us {
+        return Some(format!(
+            "The yardsticks contradict each other: an echo with a durable write in it (ED, {} us) \
+             took less than the write alone (D, {} us). This machine was too noisy: what stands \
+             beside them means nothing.",
+            number(ed.latency.p50_us),
+            number(d.latency.p50_us)
+        ));
+    }
     Some(format!(
         "One durable write of 4 KiB takes this disk {} us (p50); the simplest server that does \
          one for each request answers in {} us.",
@@ -48,13 +57,22 @@ fn one_producer(report: &Report) -> Option<String> {
         return None;
     }
     let (d, m) = (durable.latency.p50_us, memory.latency.p50_us);
+    if d < m {
+        return Some(format!(
+            "With {}, a durable acknowledgement took {} us and one from memory {} us: this machine \
+             was too noisy to say what durability costs.",
+            producers(durable),
+            number(d),
+            number(m)
+        ));
+    }
     Some(format!(
         "With {}, a durable acknowledgement takes {} us and one from memory {} us: the difference, \
          {} us, is the price of durability for someone who waits for every message.",
         producers(durable),
         number(d),
         number(m),
-        number((d - m).max(0.0))
+        number(d - m)
     ))
 }
 
@@ -68,8 +86,16 @@ fn where_it_goes(report: &Report) -> Option<String> {
         .filter(|time| !matches!(time.stage, Stage::Device | Stage::Rest))
         .map(|time| time.p50_us)
         .sum();
+    let of = match one_producer(report) {
+        Some(_) => "Of the durable one".to_owned(),
+        None => format!(
+            "Of the {} us that a durable acknowledgement takes with {}",
+            number(durable.latency.p50_us),
+            producers(durable)
+        ),
+    };
     Some(format!(
-        "Of the durable one, {} us are the disk, {} us the network and the client, and {} us \
+        "{of}, {} us are the disk, {} us the network and the client, and {} us \
          everything the broker does itself.",
         number(device),
         number(rest),
@@ -123,6 +149,29 @@ mod tests {
         let durable = run(&report, Ack::Durable, false).unwrap();
         assert!(sentences[1].contains(&number(durable.latency.p50_us)));
         assert!(sentences.iter().all(|sentence| sentence.ends_with('.')));
+    }
+
+    #[test]
+    fn each_sentence_stands_for_itself() {
+        let mut report = report();
+        report.runs.retain(|run| run.ack == Ack::Durable);
+        let text = sentences(&report).join(" ");
+        assert!(
+            text.contains("Of the 315 us that a durable acknowledgement takes with 1 producer")
+        );
+        assert!(!text.contains("Of the durable one"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_that_contradicts_itself_is_said_to_be_noisy() {
+        let mut report = report();
+        report.yardsticks[1].latency.p50_us = report.yardsticks[0].latency.p50_us / 2.0;
+        let memory = report.runs[0].latency.p50_us;
+        report.runs[2].latency.p50_us = memory / 2.0;
+        let sentences = sentences(&report);
+        assert!(sentences[0].starts_with("The yardsticks contradict each other"));
+        assert!(sentences[1].contains("too noisy to say"), "{sentences:?}");
+        assert!(!sentences.iter().any(|sentence| sentence.contains("the simplest server")));
     }
 
     #[test]

@@ -141,6 +141,12 @@ pub fn count(value: u64) -> String {
     separated(&value.to_string())
 }
 
+/// `1 topic`, `2,000 topics`.
+#[must_use]
+pub fn counted(value: u64, what: &str) -> String {
+    format!("{} {what}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// A rate: `950`, `12,300`, `4.56 M`.
 #[must_use]
 pub fn rate(value: f64) -> String {
@@ -191,6 +197,7 @@ mod tests {
         let expected = ["0.00", "0.61", "9.99", "10.0", "58.3", "100", "583", "5,830", "1,234,567"];
         assert_eq!(written.map(number), expected);
         assert_eq!(number(f64::NAN), EMPTY);
+        assert_eq!([1, 2_000].map(|n| counted(n, "topic")), ["1 topic", "2,000 topics"]);
         assert_eq!([9, 50_000].map(count), ["9", "50,000"]);
         assert_eq!(
             [950.0, 12_300.0, 999_960.0, 4.561e6].map(rate),

@@ -133,7 +133,25 @@ mod tests {
         for damaged in ["", "{}", &text[..text.len() / 2], &text.replace("HISTEw", "HISTE!")] {
             assert!(matches!(from_json(damaged), Err(ReportError::Malformed(_))));
         }
-        let newer = text.replacen("\"version\": 1", "\"version\": 2", 1);
-        assert!(matches!(from_json(&newer), Err(ReportError::Newer { found: 2 })));
+        let version = |version: u32| format!("\"version\": {version}");
+        let next = REPORT_VERSION + 1;
+        let newer = text.replacen(&version(REPORT_VERSION), &version(next), 1);
+        let read = from_json(&newer);
+        assert!(matches!(read, Err(ReportError::Newer { found }) if found == next), "{read:?}");
+    }
+
+    #[test]
+    fn a_report_of_the_first_version_is_still_read() {
+        let mut old = serde_json::to_value(report()).unwrap();
+        old["version"] = 1.into();
+        // What it did not have; and it had a p99.9 of however few samples.
+        old.as_object_mut().unwrap().remove("caveats");
+        for name in ["build", "node"] {
+            old["environment"].as_object_mut().unwrap().remove(name);
+        }
+        old["runs"][0]["latency"]["p999_us"] = 549.0.into();
+        let read = from_json(&old.to_string()).unwrap();
+        assert_eq!(read.runs[0].latency.p999_us, Some(549.0));
+        assert!(read.caveats.is_empty() && read.environment.build.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! What a benchmark found: the data, and the tables, figures and files made from it.
 //!
-//! Reading order: [`model`] (the data and its units; `words` and `seen` belong to it) and [`timeline`]
+//! Reading order: [`model`] (the data and its units; `words`, `seen` and `caveats` belong to it) and [`timeline`]
 //! (the same over time), [`table`]
 //! (for the terminal and for Markdown, through [`grid`] and, in words, `explain`), [`plot`] (latency
 //! by percentile), [`html`] (all of it on one page), [`json`] (for machines, and to read back),
@@ -10,6 +10,7 @@
 //! the same table and plot; histograms travel whole, percentiles beside them are for reading.
 
 mod axis;
+pub mod caveats;
 pub mod diff;
 mod explain;
 pub mod grid;

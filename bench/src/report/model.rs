@@ -15,8 +15,10 @@ use crate::yardstick::Measured;
 pub(crate) mod sample;
 
 /// The version of the JSON. Raised when a field changes its meaning or goes away.
-pub const REPORT_VERSION: u32 = 1;
-/// p99.99 of fewer samples than this is an anecdote.
+pub const REPORT_VERSION: u32 = 2;
+/// p99.9 of fewer samples than this is an anecdote: fewer than ten are slower.
+const SAMPLES_FOR_P999: u64 = 10_000;
+/// p99.99 likewise.
 const SAMPLES_FOR_P9999: u64 = 1_000_000;
 
 /// One invocation of the benchmark.
@@ -36,6 +38,9 @@ pub struct Report {
     pub runs: Vec<Run>,
     /// What the canary saw, if one ran.
     pub canary: Option<CanarySummary>,
+    /// What must be known before any figure is looked at.
+    #[serde(default)]
+    pub caveats: Vec<String>,
     /// Remarks on the whole.
     pub notes: Vec<String>,
 }
@@ -43,6 +48,12 @@ pub struct Report {
 /// The machine, as far as it tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
+    /// What was measured: version, commit if the build knew it, profile.
+    #[serde(default)]
+    pub build: String,
+    /// What the node does with its device, as far as it is known.
+    #[serde(default)]
+    pub node: Option<String>,
     /// Kernel release.
     pub kernel: String,
     /// CPU model.
@@ -82,8 +93,8 @@ pub struct Latency {
     pub p90_us: f64,
     /// 99th percentile.
     pub p99_us: f64,
-    /// 99.9th percentile.
-    pub p999_us: f64,
+    /// 99.9th percentile; only from ten thousand samples on.
+    pub p999_us: Option<f64>,
     /// 99.99th percentile; only above a million samples.
     pub p9999_us: Option<f64>,
     /// The slowest.
@@ -103,7 +114,7 @@ impl Latency {
             p50_us: us(0.5),
             p90_us: us(0.9),
             p99_us: us(0.99),
-            p999_us: us(0.999),
+            p999_us: (histogram_ns.len() >= SAMPLES_FOR_P999).then(|| us(0.999)),
             p9999_us: (histogram_ns.len() > SAMPLES_FOR_P9999).then(|| us(0.9999)),
             max_us: histogram_ns.max() as f64 / 1e3,
             histogram_ns: histogram_ns.clone(),
@@ -253,6 +264,15 @@ mod tests {
         assert_eq!(Latency::of(&values).p9999_us, None);
         values.saturating_record(1_000);
         assert_eq!(Latency::of(&values).p9999_us, Some(1.0));
+    }
+
+    #[test]
+    fn p999_needs_ten_thousand_samples() {
+        let mut values = histogram();
+        values.saturating_record_n(1_000, SAMPLES_FOR_P999 - 1);
+        assert_eq!(Latency::of(&values).p999_us, None);
+        values.saturating_record(1_000);
+        assert_eq!(Latency::of(&values).p999_us, Some(1.0));
     }
 
     #[test]

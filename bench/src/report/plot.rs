@@ -19,6 +19,7 @@ use super::Ack;
 use super::axis::Axis;
 use super::json::ReportError;
 use super::model::{Report, Run};
+use super::table::producers;
 
 const WIDTH: u32 = 1120;
 const HEIGHT: u32 = 620;
@@ -109,8 +110,7 @@ pub(super) fn curves(report: &Report) -> Vec<Curve> {
 
 /// The way to wait is only named where it tells curves apart.
 pub(super) fn run_label(runs: &[Run], run: &Run) -> String {
-    let producers = if run.producers == 1 { "producer" } else { "producers" };
-    let mut label = format!("{}, {} {producers}", run.ack, run.producers);
+    let mut label = format!("{}, {}", run.ack, producers(run.producers));
     if runs.iter().any(|other| other.waiting != run.waiting) {
         label += &format!(", {}", run.waiting);
     }

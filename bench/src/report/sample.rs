@@ -81,6 +81,8 @@ pub(crate) fn report() -> Report {
         command: "uringmq bench --verify".into(),
         started_unix_s: 1_767_225_600,
         environment: Environment {
+            build: "uringmq 0.1.0, release".into(),
+            node: Some("not tuned: flush by dsync, 4 groups in flight".into()),
             kernel: "6.18.0".into(),
             cpu: "AMD EPYC".into(),
             cpus: 2,
@@ -124,6 +126,7 @@ pub(crate) fn report() -> Report {
             latency: latency(300),
             slow: vec![Slow { from_s: 12.1, to_s: 12.2, worst_ms: 14.0 }],
         }),
+        caveats: Vec::new(),
         notes: vec!["a note on the whole".into()],
     }
 }

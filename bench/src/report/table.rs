@@ -4,19 +4,24 @@
 //! latencies, where the time goes, cost and checks, yardsticks. Those without data are left out.
 
 use super::Stage;
+use super::caveats::caveats;
 use super::explain::sentences;
-use super::grid::{Align, EMPTY, Grid, bytes, count, number, number_or_empty, rate};
+use super::grid::{Align, EMPTY, Grid, bytes, count, counted, number, number_or_empty, rate};
 use super::model::{Environment, Latency, Report, Run, Verified, Yardstick};
 use Align::{Left, Right};
 
 /// No line of the text is longer.
 pub const COLUMNS_MAX: usize = 120;
 
+/// What the names of yardsticks mean, said before the first of them is used.
+pub(super) const YARDSTICKS: &str = "Yardsticks, the bare machine in the same run: D(4K,1) is one durable \
+    write of 4 KiB at a time, E a TCP echo, ED an echo that answers after one such write.";
+
 /// A grid with its title and the line that explains it.
 pub(super) struct Section {
     pub(super) title: &'static str,
     pub(super) grid: Grid,
-    pub(super) explanation: &'static str,
+    pub(super) explanation: String,
 }
 
 /// The report as text without colour.
@@ -26,9 +31,15 @@ pub fn text(report: &Report) -> String {
     for line in facts(&report.environment) {
         text += &wrapped(" ", &line);
     }
+    for caveat in caveats(report) {
+        text += &wrapped(" ! ", &caveat);
+    }
+    if !report.yardsticks.is_empty() {
+        text += &wrapped(" ", YARDSTICKS);
+    }
     for section in sections(report) {
         text += &format!("\n{}\n{}", section.title, section.grid.text());
-        text += &wrapped(" ", section.explanation);
+        text += &wrapped(" ", &section.explanation);
     }
     let sentences = sentences(report);
     if !sentences.is_empty() {
@@ -53,6 +64,12 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!("`{}`\n\n", report.command.replace('`', "'"));
     text += &facts(&report.environment).join("  \n");
     text.push('\n');
+    for caveat in caveats(report) {
+        text += &format!("\n> {caveat}\n");
+    }
+    if !report.yardsticks.is_empty() {
+        text += &format!("\n{YARDSTICKS}\n");
+    }
     for section in sections(report) {
         text += &format!(
             "\n**{}**\n\n{}\n{}\n",
@@ -104,7 +121,7 @@ fn latency_cells(latency: &Latency) -> [String; 6] {
         number(latency.p50_us),
         number(latency.p90_us),
         number(latency.p99_us),
-        number(latency.p999_us),
+        number_or_empty(latency.p999_us),
         number_or_empty(latency.p9999_us),
         number(latency.max_us),
     ]
@@ -145,8 +162,18 @@ fn rates(runs: &[Run]) -> Section {
     Section {
         title: "What a producer sees (latencies in us)",
         grid,
-        explanation: "Latency: from when a request should have been sent to its acknowledgement. \
-                      Yardstick: ours / the bare machine's.",
+        explanation: latency_is(runs).to_owned(),
+    }
+}
+
+/// What a latency counts from, which the loop decides.
+fn latency_is(runs: &[Run]) -> &'static str {
+    if runs.iter().any(|run| run.target_per_s.is_some()) {
+        "Latency: from when a request should have been sent (open loop) to its acknowledgement. \
+         Yardstick: ours / the bare machine's."
+    } else {
+        "Latency: from when a request was sent (closed loop: after the last answer) to its \
+         acknowledgement. Yardstick: ours / the bare machine's."
     }
 }
 
@@ -169,7 +196,8 @@ fn stages(runs: &[Run]) -> Section {
         title: "Where the time goes (median / p99 of each stage, us)",
         grid,
         explanation: "Medians nearly add up, p99s do not. Flush wait: until the group's write \
-                      starts. Net+client: outside the broker.",
+                      starts. Net+client: outside the broker."
+            .to_owned(),
     }
 }
 
@@ -192,12 +220,14 @@ fn costs(runs: &[Run]) -> Section {
         cells.push(run.verified.as_ref().map_or_else(|| EMPTY.to_owned(), verdict));
         grid.row(cells);
     }
-    Section {
-        title: "What it cost, and whether it was right",
-        grid,
-        explanation: "Kernel: workers that finish disk writes. Verified: acknowledged messages \
-                      that a consumer got, in order, byte for byte.",
+    let mut explanation = "Kernel: workers that finish disk writes.".to_owned();
+    let is_verified = runs.iter().any(|run| run.verified.is_some());
+    if is_verified {
+        explanation +=
+            " Verified: acknowledged messages that a consumer got, in order, byte for byte.";
     }
+    let title = if is_verified { "What it cost, and whether it was right" } else { "What it cost" };
+    Section { title, grid, explanation }
 }
 
 fn verdict(verified: &Verified) -> String {
@@ -241,12 +271,15 @@ fn yardsticks(yardsticks: &[Yardstick]) -> Section {
         cells.extend(latency_cells(&yardstick.latency));
         grid.row(cells);
     }
-    Section {
-        title: "What the machine can do (latencies in us)",
-        grid,
-        explanation: "D(b,q): durable write of b, q in flight. W, R: sequential write, read. \
-                      E: TCP echo. ED: echo after one D(4K,1).",
+    let has = |is: fn(&str) -> bool| yardsticks.iter().any(|yardstick| is(&yardstick.name));
+    let mut explanation = "Pace: how many are begun a second.".to_owned();
+    if has(|name| name.starts_with("D(") && name != "D(4K,1)") {
+        explanation += " D(b,q): durable write of b, q in flight.";
     }
+    if has(|name| matches!(name, "W" | "R")) {
+        explanation += " W, R: sequential write, read.";
+    }
+    Section { title: "What the machine can do (latencies in us)", grid, explanation }
 }
 
 fn facts(env: &Environment) -> Vec<String> {
@@ -270,11 +303,15 @@ fn facts(env: &Environment) -> Vec<String> {
     if let Some(scheduler) = &env.scheduler {
         disk += &format!(", scheduler {scheduler}");
     }
-    vec![machine, disk]
+    let mut build = env.build.clone();
+    if let Some(node) = &env.node {
+        build += &format!("; node: {node}");
+    }
+    [build, machine, disk].into_iter().filter(|fact| !fact.is_empty()).collect()
 }
 
 /// `1 producer`, `16 producers`.
-pub(super) fn producers(count: u32) -> String {
+pub(crate) fn producers(count: u32) -> String {
     if count == 1 { "1 producer".to_owned() } else { format!("{count} producers") }
 }
 
@@ -289,8 +326,8 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         remarks.push(match canary.slow.len() {
             0 => "canary: the machine was never slow".to_owned(),
             times => format!(
-                "canary: the machine itself was slow {times} time{} (worst {} ms)",
-                if times == 1 { "" } else { "s" },
+                "canary: the machine itself was slow {} (worst {} ms)",
+                counted(times as u64, "time"),
                 number(worst)
             ),
         });
@@ -349,11 +386,36 @@ mod tests {
             run.notes = vec!["a long remark ".repeat(20)];
             let latency = &mut run.latency;
             (latency.p50_us, latency.p90_us, latency.p99_us) = (9_999.0, 99_999.0, 99_999.0);
-            (latency.p999_us, latency.max_us) = (999_999.0, 999_999.0);
+            (latency.p999_us, latency.max_us) = (Some(999_999.0), 999_999.0);
         }
         for line in text(&report).lines() {
             assert!(line.chars().count() <= COLUMNS_MAX, "{}: {line}", line.chars().count());
             assert!(!line.contains('\u{1b}'), "colour: {line}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_explained() {
+        let mut report = report();
+        let closed = text(&report);
+        assert!(closed.contains("closed loop") && !closed.contains("should have been sent"));
+        assert!(closed.contains("Verified: acknowledged"), "{closed}");
+        report.runs.iter_mut().for_each(|run| {
+            (run.verified, run.target_per_s) = (None, Some(500.0));
+        });
+        let open = text(&report);
+        assert!(open.contains("should have been sent") && !open.contains("erified"), "{open}");
+    }
+
+    #[test]
+    fn caveats_stand_above_the_first_table() {
+        let mut report = report();
+        report.caveats = vec!["smoke size".into()];
+        for (text, caveat) in
+            [(text(&report), " ! smoke size"), (markdown(&report), "> smoke size")]
+        {
+            let at = text.find(caveat).unwrap();
+            assert!(at < text.find("What a producer sees").unwrap(), "{text}");
         }
     }
 
@@ -375,6 +437,6 @@ mod tests {
         let mut empty = report();
         (empty.runs, empty.yardsticks, empty.canary) = (Vec::new(), Vec::new(), None);
         empty.notes.clear();
-        assert_eq!(text(&empty).lines().count(), 2);
+        assert_eq!(text(&empty).lines().count(), 3);
     }
 }

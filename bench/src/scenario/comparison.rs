@@ -14,12 +14,12 @@ use super::progress::Progress;
 use super::site::{Broker, Scratch};
 use super::summary::{self, Cell};
 use super::yardsticks::Yardsticks;
-use super::{BenchError, Options};
+use super::{BenchError, Options, tuning};
 use crate::load::{self, Load, LoadError, Messages, Outcome};
 use crate::report::model::REPORT_VERSION;
-use crate::report::{Ack, CanarySummary, Ratio, Report, Run};
+use crate::report::{Ack, CanarySummary, Ratio, Report, Run, caveats, table};
+use crate::yardstick::Measured;
 use crate::yardstick::canary::Canary;
-use crate::yardstick::{Measured, machine};
 
 const D_BYTES: usize = 4096;
 /// Yardsticks are paced only up to this: faster than this no disk sleeps between writes.
@@ -46,6 +46,7 @@ pub fn compare(
     quiet: bool,
 ) -> Result<Report, BenchError> {
     options.check()?;
+    Broker::check_running(options.connect)?;
     let messages = options.messages()?;
     let cells = cells(options, &messages);
     let steps = u64::from(options.rounds) * (3 + cells.len() as u64) + 1;
@@ -53,8 +54,8 @@ pub fn compare(
     progress.step("starting");
     let place = options.data_dir.as_deref().unwrap_or(work);
     let scratch = Scratch::new(place, false)?;
-    let environment = machine::environment(scratch.path());
-    let busy = machine::busy_note();
+    let environment = tuning::environment(scratch.path(), options.connect.is_none());
+    let caveats = caveats::of_conditions(options.smoke, Some(options.rounds));
     let yardsticks = Yardsticks::start(options, scratch.path(), options.yardstick_wait())?;
     let broker = match options.connect {
         Some(addr) => Broker::running(addr),
@@ -81,7 +82,8 @@ pub fn compare(
     }
     let said = comparison.broker.warnings();
     let mut report = comparison.report(environment);
-    report.notes.extend(busy.into_iter().chain(said));
+    report.notes.extend(said);
+    report.caveats = caveats;
     if let Some(canary) = canary {
         let saw = CanarySummary::of(&canary.stop()?);
         report.runs.iter_mut().for_each(|run| saw.mark(run));
@@ -94,9 +96,8 @@ fn cells(options: &Options, messages: &Messages) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &ack in &options.modes {
         for &producers in &options.producers {
-            let plural = if producers == 1 { "" } else { "s" };
             cells.push(Cell {
-                name: format!("{ack}, {producers} producer{plural}"),
+                name: format!("{ack}, {}", table::producers(producers)),
                 ack,
                 waiting: options.waiting,
                 producers,
@@ -226,6 +227,7 @@ impl Comparison<'_> {
             yardsticks,
             runs: (0..self.cells.len()).filter_map(|cell| self.run(cell)).collect(),
             canary: None,
+            caveats: Vec::new(),
             notes,
         }
     }
@@ -304,6 +306,16 @@ fn pace(options: &Options) -> Option<Duration> {
 fn place_note(options: &Options) -> String {
     let rounds = options.rounds;
     let (s, what) = (options.measure.as_secs_f64(), if rounds == 1 { "round" } else { "rounds" });
+    if let Some(addr) = options.connect {
+        let generator = options.generator_cpu();
+        let generator =
+            generator.map_or_else(|| "not pinned".into(), |cpu| format!("on CPU {cpu}"));
+        return format!(
+            "{rounds} {what} of {s:.1} s, interleaved; a node that ran already at {addr}, wherever \
+             whoever started it put it; generator {generator}; D and ED were measured on the disk \
+             of the reports"
+        );
+    }
     match (options.broker_cpu(), options.generator_cpu()) {
         (Some(broker), Some(generator)) => format!(
             "{rounds} {what} of {s:.1} s, interleaved; broker on CPU {broker}, generator on CPU \

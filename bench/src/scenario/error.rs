@@ -45,9 +45,34 @@ pub enum BenchError {
     /// The options contradict each other; change them.
     #[error("{0}")]
     Options(String),
+    /// It could not be done here; the sentence says what is in the way.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Whose fault an error is, and so what its exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The options are wrong: nothing was tried.
+    Usage,
+    /// No node answers at this address.
+    Unreachable,
+    /// It was tried and failed.
+    Failed,
 }
 
 impl BenchError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Options(_) | Self::Load { source: LoadError::Settings(_), .. } => Fault::Usage,
+            Self::Load { source: LoadError::Connect { .. }, .. } => Fault::Unreachable,
+            Self::Node { source, .. } => source.fault(),
+            _ => Fault::Failed,
+        }
+    }
+
     pub(super) fn load(run: &str) -> impl FnOnce(LoadError) -> Self {
         move |source| Self::Load { run: run.to_owned(), source }
     }

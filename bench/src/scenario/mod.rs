@@ -20,8 +20,9 @@ pub mod progress;
 pub mod site;
 pub mod summary;
 pub mod sweep;
+pub mod tuning;
 pub mod yardsticks;
 
-pub use error::BenchError;
+pub use error::{BenchError, Fault};
 pub use goals::Goals;
 pub use options::Options;

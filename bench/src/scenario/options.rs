@@ -16,6 +16,9 @@ use crate::yardstick::Wait;
 /// Bytes of the tag that a verifiable message carries as its key.
 const TAG_BYTES: u32 = 16;
 
+/// Message bytes of a request.
+pub const REQUEST_BYTES_MAX: u32 = 1 << 20;
+
 /// Options of a benchmark; what the command line says, without the command line.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -45,6 +48,8 @@ pub struct Options {
     pub input: Option<PathBuf>,
     /// Check every message with a consumer.
     pub verify: bool,
+    /// A few seconds, to see that it works: figures mean nothing.
+    pub smoke: bool,
     /// Look meanwhile whether the machine itself is slow.
     pub canary: bool,
     /// A running node instead of a child.
@@ -77,6 +82,20 @@ impl Options {
         }
         if self.modes.contains(&Ack::None) {
             return wrong("nothing is acknowledged with `none`, so there is nothing to measure");
+        }
+        let request_bytes = u64::from(self.message_bytes) * u64::from(self.batch);
+        if self.input.is_none() && request_bytes > u64::from(REQUEST_BYTES_MAX) {
+            return Err(BenchError::Options(format!(
+                "--size x --batch is {request_bytes} bytes, and a request takes up to \
+                 {REQUEST_BYTES_MAX}"
+            )));
+        }
+        if let Some(rate) = self.rate_per_s
+            && rate * self.measure.as_secs_f64() < f64::from(self.batch)
+        {
+            return wrong(
+                "with so low a --rate no request is due in the recorded time (--duration)",
+            );
         }
         if self.verify && self.input.is_none() && self.message_bytes < TAG_BYTES {
             return wrong("a message that can be verified has at least 16 bytes (--size 16)");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -60,18 +61,47 @@ impl Drop for Scratch {
     }
 }
 
-/// The directory of one report: `OUT/YYYYMMDD-HHMMSS`, made.
+/// The directory of one report, `OUT/YYYYMMDD-HHMMSS`. It goes again, and `OUT` with it if both are
+/// empty and both were made for it: a run that failed leaves nothing behind.
+#[derive(Debug)]
+pub struct ReportDir {
+    path: PathBuf,
+    /// `OUT`, if it was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Deref for ReportDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ReportDir {
+    fn drop(&mut self) {
+        // Only an empty directory can be removed so.
+        if fs::remove_dir(&self.path).is_ok()
+            && let Some(out) = &self.made
+        {
+            let _ = fs::remove_dir(out);
+        }
+    }
+}
+
+/// Makes the directory of a report.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn report_dir(out: &Path) -> Result<PathBuf, BenchError> {
+pub fn report_dir(out: &Path) -> Result<ReportDir, BenchError> {
     let name = stamp(SystemTime::now());
+    let made = (!out.exists()).then(|| out.to_path_buf());
     for n in 0.. {
         let name = if n == 0 { name.clone() } else { format!("{name}-{n}") };
         let path = out.join(name);
         fs::create_dir_all(out).map_err(BenchError::dir("making", out))?;
         match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
+            Ok(()) => return Ok(ReportDir { path, made }),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(BenchError::dir("making", &path)(e)),
         }
@@ -209,6 +239,14 @@ impl Broker {
     #[must_use]
     pub fn data(&self) -> Option<&Path> {
         self.data.as_ref().map(Scratch::path)
+    }
+
+    /// Is a node there at all? Asked before anything is measured, if it is not a child.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn check_running(addr: Option<SocketAddr>) -> Result<(), BenchError> {
+        addr.map_or(Ok(()), |addr| Self::running(addr).control().map(|_| ()))
     }
 
     /// A connection for topics and statistics.
@@ -350,6 +388,20 @@ mod tests {
     fn reports_of_one_second_do_not_share_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (report_dir(dir.path()).unwrap(), report_dir(dir.path()).unwrap());
-        assert_ne!(a, b);
+        assert_ne!(a.to_path_buf(), b.to_path_buf());
+    }
+
+    #[test]
+    fn a_report_that_was_not_written_leaves_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        drop(report_dir(&out).unwrap());
+        assert!(!out.exists());
+        let written = report_dir(&out).unwrap();
+        fs::write(written.join("report.json"), "{}").unwrap();
+        let path = written.to_path_buf();
+        drop((written, report_dir(&out).unwrap()));
+        assert!(path.join("report.json").is_file());
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
     }
 }

@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -20,12 +20,11 @@ use super::comparison::{run_on, topic_name};
 use super::progress::Progress;
 use super::site::Broker;
 use super::summary::{merged, schedule};
-use super::{BenchError, Options};
+use super::{BenchError, Options, tuning};
 use crate::load::{Load, Messages, Outcome};
-use crate::report::grid::{Align, Grid, number, rate};
+use crate::report::grid::{Align, Grid, number, number_or_empty, rate};
 use crate::report::html::{self, sweep as page};
-use crate::report::{Ack, Environment, Latency, Schedule};
-use crate::yardstick::machine;
+use crate::report::{Ack, Environment, Latency, Schedule, caveats, table};
 
 /// Acknowledged of offered, at least.
 const KEPT_SHARE: f64 = 0.98;
@@ -91,6 +90,8 @@ impl Trouble {
 pub struct Sweep {
     /// The command that does it again.
     pub command: String,
+    /// Start, in seconds since 1970.
+    pub started_unix_s: u64,
     /// Where it ran.
     pub environment: Environment,
     /// When the broker acknowledged.
@@ -111,6 +112,8 @@ pub struct Sweep {
     pub knee_per_s: Option<f64>,
     /// The knee was ended by the generator or by the highest rate offered: it may be higher.
     pub knee_is_lower_bound: bool,
+    /// What must be known before any figure is looked at.
+    pub caveats: Vec<String>,
     /// Remarks.
     pub notes: Vec<String>,
 }
@@ -130,11 +133,14 @@ pub fn sweep(
     if plan.steps == 0 || plan.bound.is_zero() {
         return Err(BenchError::Options("a sweep needs a step, and a bound above zero".to_owned()));
     }
+    Broker::check_running(options.connect)?;
     let mut progress = Progress::open(quiet);
     progress.step("starting");
     let place = options.data_dir.as_deref().unwrap_or(work);
-    let environment = machine::environment(place);
-    let mut notes: Vec<String> = machine::busy_note().into_iter().collect();
+    let environment = tuning::environment(place, options.connect.is_none());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let caveats = caveats::of_conditions(false, None);
+    let mut notes = Vec::new();
     let broker = match options.connect {
         Some(addr) => Broker::running(addr),
         None => Broker::start(options, options.waiting, place)?,
@@ -159,6 +165,7 @@ pub fn sweep(
     let (knee_per_s, knee_is_lower_bound) = knee(&points);
     Ok(Sweep {
         command: options.command.clone(),
+        started_unix_s: started.as_secs(),
         environment,
         ack: plan.ack,
         producers: plan.producers,
@@ -169,6 +176,7 @@ pub fn sweep(
         points,
         knee_per_s,
         knee_is_lower_bound,
+        caveats,
         notes,
     })
 }
@@ -315,7 +323,7 @@ impl Sweep {
                 number(latency.p50_us),
                 number(latency.p90_us),
                 number(latency.p99_us),
-                number(latency.p999_us),
+                number_or_empty(latency.p999_us),
                 number(latency.max_us),
                 words.to_owned(),
             ]);
@@ -332,6 +340,9 @@ impl Sweep {
         }
         text += "Latencies in us, from when requests were due.\n";
         text += &format!(" {}\n", self.sentence());
+        for caveat in &self.caveats {
+            text += &format!(" ! {caveat}\n");
+        }
         for note in &self.notes {
             text += &format!(" - {note}\n");
         }
@@ -353,18 +364,22 @@ impl Sweep {
             })
             .collect();
         let figure = page::figure(&lines, self.bound_us, self.knee_per_s);
-        let notes: String =
-            self.notes.iter().map(|note| format!("<li>{}</li>", html::escape(note))).collect();
+        let notes: String = self
+            .notes
+            .iter()
+            .map(|note| format!("<li>{}</li>", html::escape(&html::micro(note))))
+            .collect();
         let body = format!(
-            "<h1>Latency by rate</h1>\n<p class=sub>uringmq {}: {} acknowledgements, {} producers, \
-             {} B messages, {} in a request</p>\n<p>{}</p>\n<figure>{figure}</figure>\n<div \
+            "<h1>Latency by rate</h1>\n<p class=sub>{}: {} acknowledgements, {}, {} B \
+             messages, {} in a request</p>\n{}<p>{}</p>\n<figure>{figure}</figure>\n<div \
              class=scroll>{}</div>\n<p class=how>Open loop: latencies in µs from when requests were \
              due. Hollow points are rates that are not good.</p>\n<ul>{notes}</ul>\n{}{}",
-            env!("CARGO_PKG_VERSION"),
+            html::when(&self.environment, self.started_unix_s),
             self.ack,
-            self.producers,
+            table::producers(self.producers),
             self.message_bytes,
             self.batch_messages,
+            html::banner(&self.caveats),
             html::escape(&self.sentence()),
             self.grid().html(html::escape),
             html::machine(&self.environment),
@@ -411,6 +426,7 @@ mod tests {
     fn page_and_text_say_where_the_knee_is() {
         let sweep = Sweep {
             command: "uringmq bench sweep".into(),
+            started_unix_s: 1_767_225_600,
             environment: Environment::default(),
             ack: Ack::Durable,
             producers: 16,
@@ -421,6 +437,7 @@ mod tests {
             points: vec![at(1e3, None), at(2e3, Some(Trouble::Rate))],
             knee_per_s: Some(1e3),
             knee_is_lower_bound: false,
+            caveats: vec!["a <caveat>".into()],
             notes: vec!["a <note>".into()],
         };
         let text = sweep.text();
@@ -428,5 +445,9 @@ mod tests {
         assert!(text.contains("<- knee") && text.contains("did not keep up"), "{text}");
         let page = sweep.html();
         assert!(page.contains("<svg") && page.contains("a &lt;note&gt;"), "{page}");
+        assert!(
+            page.contains("2026-01-01T00:00:00Z") && page.contains("a &lt;caveat&gt;"),
+            "{page}"
+        );
     }
 }

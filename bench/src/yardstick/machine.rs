@@ -24,12 +24,14 @@ pub fn environment(data_dir: &Path) -> Environment {
     let queue = queue_dir(data_dir);
     let fact = |name: &str| queue.as_deref().and_then(|dir| read_line(&dir.join(name)));
     Environment {
+        build: build(),
+        node: None,
         kernel: kernel(),
         cpu: cpu_model(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         cpus: thread::available_parallelism().map_or(0, usize::from),
         memory_bytes: memory_bytes(),
         governor: read_line(Path::new("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        data_dir: data_dir.display().to_string(),
+        data_dir: absolute(data_dir).display().to_string(),
         file_system: or_unknown(mount.file_system),
         mount_options: mount.options,
         device: or_unknown(mount.source),
@@ -56,6 +58,19 @@ fn busy(loadavg: &str, cpus: usize) -> Option<String> {
              {cpus} CPUs): expect latencies of milliseconds that are not the broker's"
         )
     })
+}
+
+/// Version, commit if whoever built it said (`URINGMQ_COMMIT`), and profile.
+fn build() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("URINGMQ_COMMIT").filter(|commit| !commit.is_empty());
+    let commit = commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
+    let profile = if cfg!(debug_assertions) { "development build" } else { "release build" };
+    format!("uringmq {version}{commit}, {profile}")
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into())
 }
 
 fn or_unknown(text: String) -> String {
@@ -120,5 +135,8 @@ mod tests {
         assert!(here.cpus >= 1 && here.memory_bytes > 0, "{here:?}");
         assert_ne!(here.kernel, UNKNOWN);
         assert_ne!(here.file_system, UNKNOWN);
+        assert!(here.build.contains(env!("CARGO_PKG_VERSION")), "{here:?}");
+        let relative = environment(Path::new("."));
+        assert!(Path::new(&relative.data_dir).is_absolute(), "{relative:?}");
     }
 }

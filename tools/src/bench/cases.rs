@@ -10,11 +10,16 @@ use bench::scenario::cases::{self, Size};
 use bench::scenario::{self, BenchError, Goals, site};
 use clap::Args;
 
-use super::Wait;
-use super::place::{self, Place};
+use super::place::Place;
+use super::{ROUNDS_MAX, Wait, value};
+use crate::exit;
 
 /// Options of `bench list`.
 #[derive(Debug, Args)]
+#[command(after_help = exit::after_help(
+    "  uringmq bench list\n  \
+     uringmq bench list --json | jq '.[] | .name'"
+))]
 pub(super) struct ListOptions {
     /// Print the list as JSON
     #[arg(long)]
@@ -23,12 +28,12 @@ pub(super) struct ListOptions {
 
 /// Options of `bench run`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  uringmq bench run backlog --smoke                 see that it works, in seconds
-  uringmq bench run backlog --messages 20000000     a fifth of the real size
-  uringmq bench run restart --gib 1,10              logs that fit a small disk
-  uringmq bench run 1 --rounds 9 --data-dir /mnt/nvme")]
+#[command(after_help = exit::after_help(
+    "  uringmq bench run backlog --smoke                 see that it works, in seconds\n  \
+     uringmq bench run backlog --messages 20000000     a fifth of the real size\n  \
+     uringmq bench run restart --gib 1,10              logs that fit a small disk\n  \
+     uringmq bench run 1 --rounds 9 --data-dir /mnt/nvme"
+))]
 pub(super) struct RunOptions {
     /// Name or number of the case, as `bench list` shows
     case: String,
@@ -37,19 +42,23 @@ pub(super) struct RunOptions {
           conflicts_with_all = ["duration", "rounds", "messages", "gib"])]
     smoke: bool,
     /// Messages of the backlog, instead of the case's own number
-    #[arg(long, value_name = "N", help_heading = "Method")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
+          help_heading = "Method")]
     messages: Option<u64>,
     /// Lengths of the logs that are restarted, in GiB, instead of 1, 10 and 50
-    #[arg(long, value_name = "N,..", value_delimiter = ',', help_heading = "Method")]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = value::gib,
+          help_heading = "Method")]
     gib: Vec<f64>,
     /// How the broker waits, where the case does not say
     #[arg(long, value_enum, default_value = "hybrid", help_heading = "Method")]
     wait: Wait,
-    /// Seconds recorded for each figure, in each round
-    #[arg(long, value_name = "S", default_value_t = 3.0, help_heading = "Method")]
-    duration: f64,
+    /// What is recorded for each figure, in each round; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = value::time,
+          help_heading = "Method")]
+    duration: Duration,
     /// Rounds; the median one is the figure
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Method")]
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX), help_heading = "Method")]
     rounds: u32,
     #[command(flatten)]
     place: Place,
@@ -92,11 +101,12 @@ pub(super) fn run(options: &RunOptions, stop: &AtomicBool) -> Result<bool, Bench
     crate::descriptors::raise_limits();
     let (measure, rounds) = match options.smoke {
         true => (Duration::from_millis(150), 1),
-        false => (place::seconds(options.duration, "duration")?, options.rounds),
+        false => (options.duration, options.rounds),
     };
     let scenario = scenario::Options {
         measure,
         rounds,
+        smoke: options.smoke,
         waiting: options.wait.into(),
         ..options.place.scenario()?
     };
@@ -109,7 +119,7 @@ pub(super) fn run(options: &RunOptions, stop: &AtomicBool) -> Result<bool, Bench
 /// Prints and writes verdicts. False when messages were lost or damaged.
 pub(super) fn report(goals: &Goals, dir: &Path, as_json: bool) -> Result<bool, BenchError> {
     let json = serde_json::to_string_pretty(&goals)
-        .map_err(|error| BenchError::Options(format!("the goals cannot be written: {error}")))?;
+        .map_err(|error| BenchError::Failed(format!("the goals cannot be written: {error}")))?;
     let mut paths = String::new();
     let files =
         [("goals.html", &goals.html()), ("goals.json", &json), ("goals.md", &goals.markdown())];

@@ -8,6 +8,7 @@ mod diff;
 mod omb;
 mod place;
 mod sweep;
+mod value;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,13 +18,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bench::report::{Ack, Report, Verified, Waiting, hdr, html, json, plot, table};
-use bench::scenario::{self, BenchError, comparison, goals, site};
+use bench::scenario::{self, BenchError, Fault, comparison, goals, site};
 use bench::yardstick::{ServerSpec, serve};
 use clap::{Args, Subcommand, ValueEnum};
 use place::Place;
 
 use crate::exit;
+use crate::output::say;
 use crate::stop::flag_on_signal;
+
+/// Connections of either kind: one thread serves them all.
+const LINKS_MAX: i64 = bench::load::settings::LINKS_MAX as i64;
+const IN_FLIGHT_MAX: i64 = bench::load::settings::IN_FLIGHT_MAX as i64;
+const ROUNDS_MAX: i64 = 10_000;
 
 /// When the broker acknowledges.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -54,7 +61,7 @@ pub(crate) enum Wait {
 /// producers. Everything is interleaved in rounds, so that a slow moment of the machine hits all
 /// alike. Ends with tables, a plot and JSON.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = exit::after_help(EXAMPLES), args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
     other: Option<Other>,
@@ -74,6 +81,7 @@ pub(crate) struct Options {
         value_name = "N,..",
         value_delimiter = ',',
         default_value = "1,16,256",
+        value_parser = clap::value_parser!(u32).range(1..=LINKS_MAX),
         help_heading = "What is compared"
     )]
     producers: Vec<u32>,
@@ -83,31 +91,36 @@ pub(crate) struct Options {
     /// Measure the published goals instead, each against its yardstick, and say which are met
     #[arg(long, help_heading = "What is compared",
           conflicts_with_all = ["modes", "producers", "wait", "size", "batch", "queues", "consumers",
-                                "in_flight", "rate", "input", "verify", "canary", "connect", "smoke"])]
+                                "in_flight", "rate", "input", "verify", "canary", "connect"])]
     goals: bool,
     /// With --goals: only the goals of this case (1, 2, 4, 5, 15)
     #[arg(long, value_name = "N", requires = "goals", help_heading = "What is compared")]
     case: Option<u32>,
 
     /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 1024, help_heading = "Load")]
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = value::size,
+          help_heading = "Load")]
     size: u32,
     /// Messages of a request
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
     batch: u32,
     /// Queues of the topic; batches go to them in turn
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
     queues: u16,
     /// Connections that consume meanwhile
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=LINKS_MAX), help_heading = "Load")]
     consumers: u32,
     /// Requests outstanding on each producer's connection
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX), help_heading = "Load")]
     in_flight: u32,
     /// Send so many messages a second over all producers, whatever the answers do (open loop), and
     /// count latencies from when each should have been sent. Without it every producer sends when
     /// its last request was answered (closed loop)
-    #[arg(long, value_name = "PER_S", help_heading = "Load")]
+    #[arg(long, value_name = "PER_S", value_parser = value::rate, help_heading = "Load")]
     rate: Option<f64>,
     /// The messages are the lines of this file, or of all files below this directory, in order, and
     /// again from the start when there are no more
@@ -117,14 +130,17 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Load")]
     verify: bool,
 
-    /// Seconds recorded for each line of the table, in each round
-    #[arg(long, value_name = "S", default_value_t = 1.2, help_heading = "Method")]
-    duration: f64,
-    /// Seconds before that
-    #[arg(long, value_name = "S", default_value_t = 0.3, help_heading = "Method")]
-    warmup: f64,
+    /// What is recorded for each line of the table, in each round; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "1200ms", value_parser = value::time,
+          help_heading = "Method")]
+    duration: Duration,
+    /// Time before that
+    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = value::time_or_zero,
+          help_heading = "Method")]
+    warmup: Duration,
     /// Rounds; a ratio is the median of its rounds [default: 3, with --goals 5]
-    #[arg(long, value_name = "N", help_heading = "Method")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX),
+          help_heading = "Method")]
     rounds: Option<u32>,
     /// Beside it all, look 200 times a second whether the machine itself is slow (an echo and a
     /// durable write), and mark such times in the report. Costs the disk a little
@@ -135,7 +151,8 @@ pub(crate) struct Options {
     smoke: bool,
 
     /// A running node instead of a child; its topics are removed again
-    #[arg(long, value_name = "ADDR", help_heading = "Where")]
+    #[arg(long, visible_alias = "server", value_name = "HOST:PORT", value_parser = value::server,
+          help_heading = "Where")]
     connect: Option<SocketAddr>,
     #[command(flatten)]
     place: Place,
@@ -156,9 +173,8 @@ enum Other {
     Diff(diff::DiffOptions),
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  uringmq bench                                       the comparison, in about a minute
+const EXAMPLES: &str =
+    "  uringmq bench                                       the comparison, in about a minute
   uringmq bench --rate 500 --producers 1              latency of 500 messages a second
   uringmq bench --data-dir /mnt/nvme --wait poll      another disk, a dedicated core
   uringmq bench --input /var/log --verify             real lines, each one checked
@@ -206,13 +222,27 @@ pub(crate) fn run(options: Options) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(exit::FAILED),
-        Err(error) => exit::fail(exit::FAILED, &error),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &BenchError) -> ExitCode {
+    match error.fault() {
+        Fault::Usage => exit::fail(exit::USAGE, error),
+        Fault::Failed => exit::fail(exit::FAILED, error),
+        Fault::Unreachable => {
+            let code = exit::fail(exit::CANNOT_START, error);
+            say("  is a node running there? start one with: uringmq serve");
+            code
+        }
     }
 }
 
 /// False when a message was not delivered as it should.
 fn run_and_report(options: &Options, stop: &AtomicBool) -> Result<bool, BenchError> {
     let scenario = scenario_options(options)?;
+    // Nothing is made for what cannot be measured.
+    scenario.check()?;
     let dir = site::report_dir(&scenario.out)?;
     if options.goals {
         return measure_goals(options, &scenario, &dir, stop);
@@ -268,8 +298,7 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         (Duration::from_millis(150), Duration::from_millis(50), 1)
     } else {
         let rounds = options.rounds.unwrap_or(if options.goals { 5 } else { 3 });
-        let measure = place::seconds(options.duration, "duration")?;
-        (measure, place::seconds(options.warmup, "warmup")?, rounds)
+        (options.duration, options.warmup, rounds)
     };
     Ok(scenario::Options {
         modes: options.modes.iter().copied().map(ack).collect(),
@@ -285,6 +314,7 @@ fn scenario_options(options: &Options) -> Result<scenario::Options, BenchError> 
         rounds,
         input: options.input.clone(),
         verify: options.verify,
+        smoke: options.smoke,
         canary: options.canary,
         connect: options.connect,
         waiting: options.wait.into(),

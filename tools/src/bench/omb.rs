@@ -11,17 +11,18 @@ use bench::scenario::{self, BenchError, site};
 use clap::Args;
 
 use super::place::Place;
-use super::{Mode, Wait, ack};
+use super::{IN_FLIGHT_MAX, Mode, Wait, ack, value};
+use crate::exit;
 
 /// Options of `bench omb`.
 ///
 /// Runs a workload file of the OpenMessaging Benchmark as it is, and writes the result in that
 /// benchmark's own layout (omb.json) beside the usual report. Keys that are not known are named.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  uringmq bench omb workloads/1-topic-16-partitions-1kb.yaml
-  uringmq bench omb workload.yaml --minutes 0.5 --ack written     a short look")]
+#[command(after_help = exit::after_help(
+    "  uringmq bench omb workloads/1-topic-16-partitions-1kb.yaml\n  \
+     uringmq bench omb workload.yaml --minutes 0.5 --ack written     a short look"
+))]
 pub(super) struct OmbOptions {
     /// The workload file
     workload: PathBuf,
@@ -33,19 +34,21 @@ pub(super) struct OmbOptions {
           help_heading = "Load")]
     batch: Option<u32>,
     /// Requests that may be outstanding on each producer's connection
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX), help_heading = "Load")]
     in_flight: u32,
     /// Measure for so many minutes, instead of the file's; the warm-up is shortened alike
-    #[arg(long, value_name = "MINUTES", help_heading = "Method")]
+    #[arg(long, value_name = "MINUTES", value_parser = value::minutes, help_heading = "Method")]
     minutes: Option<f64>,
     /// Hold back so much before consumers start, if the file asks for a backlog at all
-    #[arg(long, value_name = "GIB", help_heading = "Method")]
+    #[arg(long, value_name = "GIB", value_parser = value::gib, help_heading = "Method")]
     backlog_gib: Option<f64>,
     /// How the broker waits
     #[arg(long, value_enum, default_value = "hybrid", help_heading = "Method")]
     wait: Wait,
     /// A running node instead of a child; its topics are removed again
-    #[arg(long, value_name = "ADDR", help_heading = "Where", conflicts_with = "data_dir")]
+    #[arg(long, visible_alias = "server", value_name = "HOST:PORT", value_parser = value::server,
+          help_heading = "Where", conflicts_with = "data_dir")]
     connect: Option<SocketAddr>,
     #[command(flatten)]
     place: Place,
@@ -68,7 +71,7 @@ pub(super) fn run(options: &OmbOptions, stop: &AtomicBool) -> Result<bool, Bench
     let (path, quiet) = (&options.workload, options.place.json);
     let found = omb::run(&scenario, path, driver, &dir, stop, quiet)?;
     let json = serde_json::to_string_pretty(&found.omb)
-        .map_err(|error| BenchError::Options(format!("the result cannot be written: {error}")))?;
+        .map_err(|error| BenchError::Failed(format!("the result cannot be written: {error}")))?;
     let mut paths = super::write(&found.report, &dir)?;
     let path = dir.join("omb.json");
     std::fs::write(&path, &json).map_err(|source| BenchError::Directory {

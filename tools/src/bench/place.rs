@@ -32,7 +32,7 @@ impl Place {
     /// does not say itself.
     pub(super) fn scenario(&self) -> Result<Options, BenchError> {
         let exe = std::env::current_exe().map_err(|error| {
-            BenchError::Options(format!("this executable cannot be found: {error}"))
+            BenchError::Failed(format!("this executable cannot be found: {error}"))
         })?;
         Ok(Options {
             modes: vec![Ack::Durable],
@@ -48,6 +48,7 @@ impl Place {
             rounds: 1,
             input: None,
             verify: false,
+            smoke: false,
             canary: false,
             connect: None,
             waiting: Waiting::Hybrid,
@@ -59,13 +60,6 @@ impl Place {
             command: command_line(),
         })
     }
-}
-
-/// A duration from an option in seconds.
-pub(super) fn seconds(seconds: f64, name: &str) -> Result<Duration, BenchError> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        BenchError::Options(format!("--{name} must be a number of seconds, not {seconds}"))
-    })
 }
 
 fn command_line() -> String {

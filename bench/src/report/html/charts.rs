@@ -6,13 +6,14 @@ use std::fmt::Write;
 
 use super::Entry;
 use super::figure::{Axis, Chart, Scale, escape, svg};
-use crate::report::Stage;
 use crate::report::grid::{number, rate};
 use crate::report::model::{Report, Run, StageTime};
 use crate::report::plot::{curves, run_label};
 use crate::report::table::producers;
+use crate::report::{Ack, Stage};
 
 const WIDE: (f64, f64) = (1000.0, 470.0);
+const NARROW: (f64, f64) = (440.0, 380.0);
 const HALF: (f64, f64) = (500.0, 230.0);
 
 /// A latency on an axis.
@@ -63,8 +64,6 @@ pub(super) fn percentiles(report: &Report) -> String {
     let Some(nines) = points().map(|point| point.0).reduce(f64::max) else { return String::new() };
     let low = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let high = points().map(|point| point.1).fold(0.0, f64::max);
-    let mut chart =
-        Chart::new(WIDE, percent_axis(nines), Axis::log(low, high, "latency", latency_label));
     let mut legend = Vec::new();
     let mut dashed = 0;
     for (n, curve) in curves.iter().enumerate() {
@@ -74,14 +73,37 @@ pub(super) fn percentiles(report: &Report) -> String {
         } else {
             format!("l c{n}")
         };
-        chart.line(&class, &curve.label, &curve.points);
         legend.push(Entry { class, label: curve.label.clone() });
     }
-    format!(
-        "<div class=scroll>{}</div>{}",
-        chart.svg("Latency by percentile of all modes", true),
-        super::legend(&legend)
-    )
+    let drawn = wide_and_narrow(|size, class| {
+        let latency = Axis::log(low, high, "latency", latency_label);
+        let mut chart = Chart::new(size, percent_axis(nines), latency);
+        for (curve, entry) in curves.iter().zip(&legend) {
+            chart.line(&entry.class, &curve.label, &curve.points);
+        }
+        chart.svg("Latency by percentile of all modes", class)
+    });
+    drawn + &legends(report, legend)
+}
+
+/// A row for each ack level, and one for yardsticks.
+fn legends(report: &Report, entries: Vec<Entry>) -> String {
+    let mut rows: Vec<(Option<Ack>, Vec<Entry>)> = Vec::new();
+    // Runs without a curve have no entry either.
+    let acks = report.runs.iter().filter(|run| !run.latency.histogram_ns.is_empty());
+    let acks = acks.map(|run| Some(run.ack)).chain(std::iter::repeat(None));
+    for (entry, ack) in entries.into_iter().zip(acks) {
+        match rows.last_mut() {
+            Some((last, row)) if *last == ack => row.push(entry),
+            _ => rows.push((ack, vec![entry])),
+        }
+    }
+    rows.iter().map(|(_, row)| super::legend(row)).collect()
+}
+
+/// The same figure laid out for a screen and for a telephone; the style shows one of them.
+pub(super) fn wide_and_narrow(draw: impl Fn((f64, f64), &str) -> String) -> String {
+    draw(WIDE, "wide") + &draw(NARROW, "narrow")
 }
 
 fn percent_axis(nines: f64) -> Axis {
@@ -102,8 +124,11 @@ fn groups(runs: &[Run]) -> BTreeSet<u32> {
 }
 
 const ROW: f64 = 30.0;
+/// Left of the bars for the name, right of them for the figure; on a telephone less.
 const NAME: f64 = 150.0;
-const SUM: f64 = 110.0;
+const NAME_NARROW: f64 = 118.0;
+const FIGURE: f64 = 110.0;
+const FIGURE_NARROW: f64 = 76.0;
 
 /// Medians of the stages, stacked; a panel with its own scale for each number of producers.
 pub(super) fn stages(report: &Report) -> String {
@@ -114,18 +139,19 @@ pub(super) fn stages(report: &Report) -> String {
             .iter()
             .filter(|run| run.producers == count && !run.stages.is_empty())
             .collect();
-        let longest = of.iter().map(|run| sum(run)).fold(0.0, f64::max);
+        let longest = of.iter().map(|run| sum(run).max(run.latency.p50_us)).fold(0.0, f64::max);
         if longest <= 0.0 {
             continue;
         }
-        let mut body = String::new();
-        for (n, run) in of.iter().enumerate() {
-            bar(&mut body, run, n as f64 * ROW, longest);
-        }
-        let size = (WIDE.0, ROW * of.len() as f64 + 2.0);
-        let name = format!("Where the time goes with {}", producers(count));
-        let drawn = svg(size, &name, true, &body);
-        let _ = write!(text, "<h3>{}</h3><div class=scroll>{drawn}</div>", producers(count));
+        let drawn = wide_and_narrow(|(width, _), class| {
+            let mut body = String::new();
+            for (n, run) in of.iter().enumerate() {
+                bar(&mut body, run, (n as f64 * ROW, width), longest);
+            }
+            let size = (width, ROW * of.len() as f64 + 2.0);
+            svg(size, &format!("Where the time goes with {}", producers(count)), class, &body)
+        });
+        let _ = write!(text, "<h3>{}</h3>{drawn}", producers(count));
     }
     let shown = |stage: &Stage| {
         report.runs.iter().any(|run| run.stages.iter().any(|time| time.stage == *stage))
@@ -135,6 +161,8 @@ pub(super) fn stages(report: &Report) -> String {
         .filter(|stage| shown(stage))
         .map(|stage| Entry { class: class(*stage), label: stage.title().to_owned() })
         .collect();
+    let measured = Entry { class: "k".to_owned(), label: "measured median".to_owned() };
+    let legend: Vec<Entry> = legend.into_iter().chain([measured]).collect();
     if text.is_empty() { text } else { text + &super::legend(&legend) }
 }
 
@@ -148,12 +176,16 @@ fn class(stage: Stage) -> String {
     format!("s-{}", name.replace(' ', "-"))
 }
 
-fn bar(body: &mut String, run: &Run, top: f64, longest: f64) {
+/// The stages of a run one after the other, and where its measured median is: medians of parts do
+/// not add up to that of the whole.
+fn bar(body: &mut String, run: &Run, (top, width): (f64, f64), longest: f64) {
+    let is_narrow = width < WIDE.0;
+    let (left, right) = if is_narrow { (NAME_NARROW, FIGURE_NARROW) } else { (NAME, FIGURE) };
     let middle = top + ROW / 2.0 + 4.5;
     let name = escape(&format!("{} ({})", run.ack, run.waiting));
-    let _ = write!(body, "<text x={:.0} y={middle:.1} text-anchor=end>{name}</text>", NAME - 10.0);
-    let scale = (WIDE.0 - NAME - SUM) / longest;
-    let mut x = NAME;
+    let _ = write!(body, "<text x={:.0} y={middle:.1} text-anchor=end>{name}</text>", left - 8.0);
+    let scale = (width - left - right) / longest;
+    let mut x = left;
     for StageTime { stage, p50_us, p99_us } in &run.stages {
         let width = p50_us * scale;
         let class = class(*stage);
@@ -168,8 +200,26 @@ fn bar(body: &mut String, run: &Run, top: f64, longest: f64) {
         );
         x += width;
     }
-    let total = escape(&format!("{} µs", number(sum(run))));
-    let _ = write!(body, "<text class=f x={:.1} y={middle:.1}>{total}</text>", x + 8.0);
+    let p50_us = run.latency.p50_us;
+    let (measured, from, to) = (left + p50_us * scale, top + 1.5, top + ROW - 1.5);
+    if measured > x + 1.0 {
+        let title = format!("in no stage's median: {} µs", number(p50_us - sum(run)));
+        let _ = write!(
+            body,
+            "<rect class=rest x={x:.1} y={:.1} width={:.1} height={:.1}><title>{title}</title></rect>",
+            top + 4.5,
+            measured - x,
+            ROW - 9.0
+        );
+    }
+    let title = format!("measured median: {} µs", number(p50_us));
+    let _ = write!(
+        body,
+        "<path class=k d='M{measured:.1} {from:.1}V{to:.1}'><title>{title}</title></path>"
+    );
+    let total = escape(&format!("{} µs", number(p50_us)));
+    let after = x.max(measured) + 7.0;
+    let _ = write!(body, "<text class=f x={after:.1} y={middle:.1}>{total}</text>");
 }
 
 /// Rate and p99 over the recorded time; a pair of panels for each number of producers.
@@ -259,5 +309,5 @@ fn series(of: &[(usize, &Run)], tail: bool) -> String {
             chart.dot(&format!("p c{n}"), "the machine itself was slow here (canary)", at);
         }
     }
-    chart.svg(if tail { "p99 latency over time" } else { "Rate over time" }, false)
+    chart.svg(if tail { "p99 latency over time" } else { "Rate over time" }, "")
 }

@@ -183,14 +183,14 @@ impl Chart {
     }
 
     /// The chart; `name` is for those who cannot see it.
-    pub(super) fn svg(&self, name: &str, wide: bool) -> String {
-        svg((self.width, self.height), name, wide, &self.body)
+    pub(super) fn svg(&self, name: &str, class: &str) -> String {
+        svg((self.width, self.height), name, class, &self.body)
     }
 }
 
-/// An SVG element that scales with the page.
-pub(super) fn svg((width, height): (f64, f64), name: &str, wide: bool, body: &str) -> String {
-    let class = if wide { " class=wide" } else { "" };
+/// An SVG element that scales with the page; `class` says on which screens it is shown.
+pub(super) fn svg((width, height): (f64, f64), name: &str, class: &str, body: &str) -> String {
+    let class = if class.is_empty() { String::new() } else { format!(" class={class}") };
     let name = escape(name);
     format!(
         "<svg{class} viewBox='0 0 {width} {height}' role=img aria-label=\"{name}\" \
@@ -238,7 +238,7 @@ mod tests {
         let axis = || Axis::from_zero(1.0, "a<b", |v| v.to_string());
         let mut chart = Chart::new((100.0, 100.0), axis(), axis());
         chart.line("l", "<script>", &[(0.0, 0.0), (1.0, 1.0)]);
-        let svg = chart.svg("\"&", false);
+        let svg = chart.svg("\"&", "");
         assert!(svg.contains("&lt;script&gt;") && svg.contains("&quot;&amp;"), "{svg}");
         assert!(!svg.contains("<script"), "{svg}");
     }

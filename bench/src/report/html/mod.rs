@@ -19,11 +19,12 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(crate) use figure::escape;
 
 use super::Ack;
+use super::caveats::caveats;
 use super::explain::{self, sentences};
 use super::grid::{bytes, number, rate};
 use super::json::ReportError;
 use super::model::{Environment, Report, Run};
-use super::table::{remarks, sections};
+use super::table::{YARDSTICKS, remarks, sections};
 
 /// Writes the page to a file.
 ///
@@ -39,6 +40,7 @@ pub fn write(report: &Report, path: &Path) -> Result<(), ReportError> {
 pub fn html(report: &Report) -> String {
     let mut body = String::new();
     body += &heading(report);
+    body += &banner(&caveats(report));
     body += &summary(report);
     body += &percentiles(report);
     body += &stages(report);
@@ -88,17 +90,40 @@ fn legend(entries: &[Entry]) -> String {
 
 fn heading(report: &Report) -> String {
     let env = &report.environment;
-    let started = UNIX_EPOCH + Duration::from_secs(report.started_unix_s);
     format!(
-        "<h1>What durability costs on this disk</h1>\n<p class=sub>uringmq {}, {} · {} CPUs, {} on \
-         {}, Linux {}</p>\n",
-        env!("CARGO_PKG_VERSION"),
-        humantime::format_rfc3339_seconds(started),
+        "<h1>What durability costs on this disk</h1>\n<p class=sub>{} · {} CPUs, {} on {}, Linux \
+         {}</p>\n",
+        when(env, report.started_unix_s),
         env.cpus,
         escape(&env.file_system),
         escape(&env.device),
         escape(&env.kernel)
     )
+}
+
+/// What was measured, and when.
+pub(crate) fn when(env: &Environment, started_unix_s: u64) -> String {
+    let started = UNIX_EPOCH + Duration::from_secs(started_unix_s);
+    escape(&format!("{}, {}", env.build, humantime::format_rfc3339_seconds(started)))
+}
+
+/// What must be known before any figure is looked at.
+pub(crate) fn banner(caveats: &[String]) -> String {
+    if caveats.is_empty() {
+        return String::new();
+    }
+    let lines: String =
+        caveats.iter().map(|caveat| format!("<li>{}</li>", escape(&micro(caveat)))).collect();
+    format!("<ul class=banner role=note>{lines}</ul>\n")
+}
+
+/// Terminals get `us`, pages `µs`.
+pub(crate) fn micro(text: &str) -> String {
+    let word = |word: &str| match word.strip_prefix("us") {
+        Some(rest) if rest.chars().all(|c| c.is_ascii_punctuation()) => format!("µs{rest}"),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn tile(figure: &str, unit: &str, what: &str) -> String {
@@ -109,7 +134,11 @@ fn tile(figure: &str, unit: &str, what: &str) -> String {
 }
 
 fn summary(report: &Report) -> String {
-    let mut text = String::from("<div class=tiles>");
+    let mut text = String::new();
+    if !report.yardsticks.is_empty() {
+        let _ = writeln!(text, "<p class=how>{}</p>", escape(YARDSTICKS));
+    }
+    text += "<div class=tiles>";
     let few = |ack| explain::run(report, ack, false);
     if let Some(d) = report.yardsticks.iter().find(|yardstick| yardstick.name == "D(4K,1)") {
         let what = "one durable write of 4 KiB on this disk, median";
@@ -127,8 +156,7 @@ fn summary(report: &Report) -> String {
     }
     text += "</div>\n";
     for sentence in sentences(report) {
-        let sentence = sentence.replace(" us", " µs");
-        let _ = writeln!(text, "<p>{}</p>", escape(&sentence));
+        let _ = writeln!(text, "<p>{}</p>", escape(&micro(&sentence)));
     }
     if report.runs.iter().filter_map(|run| run.verified).any(|verified| !verified.is_clean()) {
         text += "<p class=bad>Verification failed: see the table of costs.</p>\n";
@@ -162,8 +190,8 @@ fn stages(report: &Report) -> String {
         return figure;
     }
     format!(
-        "<h2>Where the time goes</h2>\n<p class=how>Medians of each stage, stacked; they nearly add \
-         up to the median of the whole. Flush wait: until the group's write starts. Net+client: what \
+        "<h2>Where the time goes</h2>\n<p class=how>Medians of each stage, stacked; the mark and the \
+         figure are the measured median of the whole, to which they nearly add up. Flush wait: until the group's write starts. Net+client: what \
          happens outside the broker. Each panel has its own scale.</p>\n<figure>{figure}</figure>\n"
     )
 }
@@ -186,9 +214,9 @@ fn tables(report: &Report) -> String {
         let _ = write!(
             text,
             "<h3>{}</h3>\n<div class=scroll>{}</div>\n<p class=how>{}</p>\n",
-            escape(section.title),
+            escape(&micro(section.title)),
             section.grid.html(escape),
-            escape(section.explanation)
+            escape(&micro(&section.explanation))
         );
     }
     text
@@ -201,7 +229,7 @@ fn notes(report: &Report) -> String {
     }
     let mut text = String::from("<h2>Notes of this run</h2>\n<ul>");
     for remark in remarks {
-        let _ = write!(text, "<li>{}</li>", escape(&remark));
+        let _ = write!(text, "<li>{}</li>", escape(&micro(&remark)));
     }
     text + "</ul>\n"
 }
@@ -231,6 +259,7 @@ fn method(report: &Report) -> String {
 /// What the machine is.
 pub(crate) fn machine(env: &Environment) -> String {
     let mut rows = vec![
+        ("build", env.build.clone()),
         ("CPU", format!("{} ({} usable)", env.cpu, env.cpus)),
         ("memory", bytes(env.memory_bytes >> 20 << 20)),
         ("kernel", format!("Linux {}", env.kernel)),
@@ -239,6 +268,7 @@ pub(crate) fn machine(env: &Environment) -> String {
         ("device", env.device.clone()),
     ];
     let told = |name, value: &Option<String>| value.clone().map(|value| (name, value));
+    rows.extend(told("node", &env.node));
     rows.extend(told("write cache", &env.write_cache));
     rows.extend(env.fua.map(|fua| ("FUA", if fua { "yes" } else { "no" }.to_owned())));
     rows.extend(told("I/O scheduler", &env.scheduler));
@@ -286,6 +316,9 @@ mod tests {
             assert!(!page.contains(fetched), "{fetched}");
         }
         let hosts = page.matches("http").count();
+        for other in [" us ", " us)", " us,", " us;", " us<", "(us)"] {
+            assert!(!page.contains(other), "two names of one unit: {other:?}");
+        }
         assert_eq!(hosts, page.matches("http://www.w3.org/2000/svg").count(), "an address");
         for (open, close) in [("<svg", "</svg>"), ("<div", "</div>"), ("<table", "</table>")] {
             assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");

@@ -1,6 +1,6 @@
 //! The figure of a rate sweep: percentiles over the offered rate, the bound and the knee.
 
-use super::charts::{latency_label, rate_label};
+use super::charts::{latency_label, rate_label, wide_and_narrow};
 use super::figure::{Axis, Chart};
 use super::{Entry, legend};
 
@@ -13,7 +13,7 @@ pub(crate) struct Point {
     pub(crate) offered_per_s: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    pub(crate) p999_us: f64,
+    pub(crate) p999_us: Option<f64>,
     pub(crate) is_good: bool,
 }
 
@@ -24,30 +24,53 @@ pub(crate) fn figure(points: &[Point], bound_us: f64, knee_per_s: Option<f64>) -
     }
     let highest = points.iter().map(|p| p.offered_per_s).fold(0.0, f64::max);
     let low = points.iter().map(|p| p.p50_us).fold(bound_us, f64::min);
-    let high = points.iter().map(|p| p.p999_us).fold(bound_us, f64::max);
+    let high = points.iter().map(|p| p.p999_us.unwrap_or(p.p99_us)).fold(bound_us, f64::max);
     let x = Axis::from_zero(highest, "offered messages/s", rate_label);
-    let mut chart = Chart::new((1000.0, 420.0), x, Axis::log(low, high, "latency", latency_label));
-    chart.level("m", bound_us);
-    if let Some(knee) = knee_per_s {
-        chart.upright("a", knee);
-    }
-    let mut entries = Vec::new();
-    for (n, name) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
-        let value = |p: &Point| [p.p50_us, p.p99_us, p.p999_us].into_iter().nth(n).unwrap_or(0.0);
-        let line: Vec<(f64, f64)> = points.iter().map(|p| (p.offered_per_s, value(p))).collect();
-        chart.line(&format!("l q{n}"), name, &line);
-        for point in points {
-            let class = format!("{} q{n}", if point.is_good { "p" } else { "h" });
-            let at = (point.offered_per_s, value(point));
-            let title = format!("{name} at {}/s: {}", rate_label(at.0), latency_label(at.1));
-            chart.dot(&class, &title, at);
+    let y = Axis::log(low, high, "latency", latency_label);
+    let drawn = wide_and_narrow(|size, class| {
+        let mut chart = Chart::new(size, x.clone(), y.clone());
+        chart.level("m", bound_us);
+        if let Some(knee) = knee_per_s {
+            chart.upright("a", knee);
         }
-        entries.push(Entry { class: format!("l q{n}"), label: name.to_owned() });
-    }
+        for n in 0..PERCENTILES.len() {
+            line(&mut chart, points, n);
+        }
+        chart.svg("Latency by offered rate", class)
+    });
+    let shown = PERCENTILES
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, of))| points.iter().any(|p| of(p).is_some()));
+    let mut entries: Vec<Entry> = shown
+        .map(|(n, (name, _))| Entry { class: format!("l q{n}"), label: (*name).to_owned() })
+        .collect();
     entries.push(Entry { class: "m".to_owned(), label: "bound of the p99".to_owned() });
     if knee_per_s.is_some() {
         entries.push(Entry { class: "a".to_owned(), label: "knee".to_owned() });
     }
-    let drawn = chart.svg("Latency by offered rate", true);
-    format!("<div class=scroll>{drawn}</div>{}", legend(&entries))
+    drawn + &legend(&entries)
+}
+
+/// A percentile of a rate; `None`: of too few samples.
+type Percentile = fn(&Point) -> Option<f64>;
+
+const PERCENTILES: [(&str, Percentile); 3] =
+    [("p50", |p| Some(p.p50_us)), ("p99", |p| Some(p.p99_us)), ("p99.9", |p| p.p999_us)];
+
+/// The n-th percentile over the rates.
+fn line(chart: &mut Chart, points: &[Point], n: usize) {
+    let (name, of) = PERCENTILES[n];
+    let at = |p: &Point| of(p).map(|us| (p.offered_per_s, us));
+    let places: Vec<(f64, f64)> = points.iter().filter_map(at).collect();
+    if places.is_empty() {
+        return;
+    }
+    chart.line(&format!("l q{n}"), name, &places);
+    for point in points {
+        let Some(place) = at(point) else { continue };
+        let class = format!("{} q{n}", if point.is_good { "p" } else { "h" });
+        let title = format!("{name} at {}/s: {}", rate_label(place.0), latency_label(place.1));
+        chart.dot(&class, &title, place);
+    }
 }

@@ -19,7 +19,7 @@ use nix::sys::statvfs::statvfs;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::stage::{Resting, Stage, counter, p99_us, topic, usage};
+use super::stage::{Resting, Stage, counter, topic, usage};
 use crate::load::control::Control;
 use crate::load::{Load, Messages};
 use crate::report::Ack;
@@ -103,7 +103,7 @@ fn check_room(stage: &Stage<'_>, wanted: u64) -> Result<(), BenchError> {
     let room = statvfs(&stage.place).map_err(failed)?;
     let free = room.blocks_available() * room.fragment_size();
     if !stage.size.smoke && free < needed {
-        return Err(BenchError::Options(format!(
+        return Err(BenchError::Failed(format!(
             "{} messages need about {}, and {} has {} free; choose a larger disk with --data-dir, \
              or fewer with --messages",
             count(wanted),
@@ -243,7 +243,7 @@ fn produce(
         };
         let outcome = stage.run(&side.node.broker, load)?;
         side.node.rest()?;
-        Ok::<f64, BenchError>(p99_us(&outcome))
+        Ok::<f64, BenchError>(outcome.p99_us())
     };
     let (with, without) = if round.is_multiple_of(2) {
         let without = p99(stage, empty, "an empty")?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::stage::{Resting, Stage, p99_us, topic};
+use super::stage::{Resting, Stage, topic};
 use crate::load::catch_up::{CaughtUp, catch_up};
 use crate::load::{Load, Messages, Outcome};
 use crate::report::Ack;
@@ -71,7 +71,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
             return Ok(());
         }
         if caught_up.at_end && !stage.size.smoke {
-            return Err(BenchError::Options(
+            return Err(BenchError::Failed(
                 "the consumer came to the end of the backlog: measure a shorter time with \
                  --duration, or more with --messages"
                     .to_owned(),
@@ -79,7 +79,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
         }
         let ours = caught_up.messages_per_s() * f64::from(MESSAGE_BYTES) / 1e9;
         stage.add_ratio(("catch-up, GB/s", "x plain O_DIRECT reader"), AtLeast(0.7), (ours, raw));
-        let (p99, before) = (p99_us(&beside), p99_us(&alone));
+        let (p99, before) = (beside.p99_us(), alone.p99_us());
         stage.add_ratio(("producer's p99 meanwhile", "x alone"), AtMost(1.5), (p99, before));
         let rates = (beside.messages_per_s(), alone.messages_per_s());
         stage.add_ratio(("producer's rate meanwhile", "x alone"), AtLeast(0.97), rates);

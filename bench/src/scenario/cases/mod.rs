@@ -71,8 +71,8 @@ pub const ALL: &[Case] = &[
     Case {
         number: 2,
         name: "group-commit",
-        what: "durable rates of 1, 16 and 256 producers, against memory and the device",
-        takes: "2 minutes",
+        what: "durable rates of 1 to 256 producers, against memory and the device",
+        takes: "3 minutes",
         how: How::Goal,
     },
     Case {
@@ -92,14 +92,14 @@ pub const ALL: &[Case] = &[
     Case {
         number: 5,
         name: "memory-latency",
-        what: "ack from memory, polling, against a spinning echo",
-        takes: "30 s",
+        what: "polling: ack from memory, and end to end, against a spinning echo and D",
+        takes: "2 minutes",
         how: How::Goal,
     },
     Case {
         number: 6,
         name: "many-queues",
-        what: "10,000 queues written round robin, against 16",
+        what: "10,000 and 100,000 queues written round robin, against 16",
         takes: "1 minute",
         how: How::Stage(many_queues::measure),
     },
@@ -120,8 +120,8 @@ pub const ALL: &[Case] = &[
     Case {
         number: 9,
         name: "idle-queues",
-        what: "memory and descriptors of 100,000 idle and 10,000 used queues",
-        takes: "2 minutes",
+        what: "memory and descriptors of 10,000 to a million idle and 10,000 used queues",
+        takes: "1 minute",
         how: How::Stage(idle_queues::measure),
     },
     Case {

@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stage::{Stage, p99_us, topic};
+use super::stage::{Stage, topic};
 use crate::load::{Load, Messages, Outcome};
 use crate::report::Ack;
 use crate::scenario::BenchError;
@@ -57,7 +57,7 @@ pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
         let goodput = (over.messages_per_s(), peak);
         stage.add_ratio(("goodput at 2 x the peak", "x peak"), AtLeast(0.9), goodput);
         let what = ("p99 from 1 s after it, 500/s", "x before");
-        stage.add_ratio(what, AtMost(2.0), (p99_us(&after), p99_us(&before)));
+        stage.add_ratio(what, AtMost(2.0), (after.p99_us(), before.p99_us()));
         let highest = highest_rss_mib(&node.broker)?;
         stage.add("highest resident memory", "MiB", AtMost(RSS_MIB_MAX), highest);
         if round == 0 {

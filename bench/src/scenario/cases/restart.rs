@@ -117,7 +117,7 @@ fn lengths(stage: &mut Stage<'_>) -> Result<Vec<f64>, BenchError> {
         }
     }
     if fit.is_empty() {
-        return Err(BenchError::Options(format!(
+        return Err(BenchError::Failed(format!(
             "{} has no room for any of these logs; choose a larger disk with --data-dir, or shorter \
              ones with --gib",
             stage.place.display()

@@ -148,7 +148,7 @@ impl Appends {
     fn open(place: &Path, value_bytes: usize) -> Result<Self, BenchError> {
         let dir = Scratch::new(place, false)?;
         let ring = Ring::new(RingConfig::default())
-            .map_err(|error| BenchError::Options(format!("no ring for a shard: {error}")))?;
+            .map_err(|error| BenchError::Failed(format!("no ring for a shard: {error}")))?;
         let budget = Budget::new(BLOCK_MEMORY_BYTES_MAX);
         let disk = RingDisk::open(&ring, dir.path(), budget, DiskLimits::default());
         let disk = disk.map_err(|errno| {
@@ -160,7 +160,7 @@ impl Appends {
         let writer = WriterOptions::default();
         let options = OpenOptions { shard: 0, node, segment_bytes, writer, retention };
         let broker = Broker::open([RealEnv::new(disk, 1)], &options)
-            .map_err(|error| BenchError::Options(format!("the shard cannot be opened: {error}")))?;
+            .map_err(|error| BenchError::Failed(format!("the shard cannot be opened: {error}")))?;
         let mut batch = Vec::new();
         let value = vec![5; value_bytes];
         let record = NewRecord { value: Some(&value), ..NewRecord::default() };

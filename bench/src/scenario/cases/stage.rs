@@ -17,8 +17,8 @@ use crate::scenario::options::wire_ack;
 use crate::scenario::progress::Progress;
 use crate::scenario::site::{Broker, Stopped, warnings};
 use crate::scenario::{BenchError, Options};
+use crate::yardstick::Said;
 use crate::yardstick::process::Usage;
-use crate::yardstick::{Said, machine};
 
 /// A node that stands still unless it is measured.
 pub(super) struct Resting {
@@ -63,11 +63,7 @@ impl<'a> Stage<'a> {
         quiet: bool,
     ) -> Self {
         let place = options.data_dir.clone().unwrap_or_else(|| work.to_path_buf());
-        let mut goals = Goals::new(&options.command, machine::environment(&place));
-        goals.notes.extend(machine::busy_note());
-        if size.smoke {
-            goals.notes.push("smoke size: it shows that everything works, no more".to_owned());
-        }
+        let goals = Goals::new(options, &place);
         let progress = Progress::open(quiet);
         Self { options, size, place, case, stop, progress, goals, said: RefCell::default() }
     }
@@ -152,9 +148,4 @@ pub(super) fn usage(broker: &Broker) -> Result<Usage, BenchError> {
 pub(super) fn counter(control: &mut Control, name: &str) -> Result<u64, BenchError> {
     let all = control.counters().map_err(BenchError::load("asking the node"))?;
     Ok(all.get(name).copied().unwrap_or(0))
-}
-
-/// The 99th percentile in microseconds.
-pub(super) fn p99_us(outcome: &Outcome) -> f64 {
-    outcome.latency.value_at_quantile(0.99) as f64 / 1e3
 }

@@ -87,7 +87,7 @@ impl<'a> Field<'a> {
         let stop = self.stop;
         let node = self.nodes.iter_mut().find(|(of, _)| *of == waiting);
         let Some((_, node)) = node else {
-            return Err(BenchError::Options(format!("no node waits like {waiting}")));
+            return Err(BenchError::Failed(format!("no node waits like {waiting}")));
         };
         node.stopped = None;
         let outcome = run_on(&node.broker, &topic, Load { waiting, ..load }, stop, "goals");

@@ -1,12 +1,13 @@
 //! The published goals, measured: each a ratio of two figures of the same round, or a plain limit.
 //!
 //! Reads top-down: [`measure`] -> `field` (one node for each way to wait, of which only one runs
-//! at a time, and the yardsticks) -> `cases` (what each goal compares) -> [`model`] (the verdicts).
+//! at a time, and the yardsticks) -> `cases` and `end_to_end` (what each goal compares) -> [`model`] (the verdicts).
 //!
 //! Deliberately absent: what histograms cost. That compares two builds; see
 //! `perf/histogram_cost.sh`.
 
 mod cases;
+mod end_to_end;
 mod field;
 pub mod model;
 
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::progress::Progress;
 use super::{BenchError, Options};
-use crate::yardstick::machine;
 use cases::Case;
 use field::Field;
 pub use model::{Goal, Goals};
@@ -42,8 +42,7 @@ pub fn measure(
     progress.step("starting a node for each way to wait");
     let place = options.data_dir.as_deref().unwrap_or(work);
     let mut field = Field::start(options, place, stop)?;
-    let mut goals = Goals::new(&options.command, machine::environment(place));
-    goals.notes.extend(machine::busy_note());
+    let mut goals = Goals::new(options, place);
     for round in 0..options.rounds {
         let mut order = cases.clone();
         if !round.is_multiple_of(2) {

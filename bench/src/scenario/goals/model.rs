@@ -1,11 +1,16 @@
 //! Goals and verdicts: the data, and the table made from it.
 
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
-use crate::report::Environment;
 use crate::report::grid::{Align, Grid, number, rate};
 use crate::report::html;
+use crate::report::table::wrapped;
+use crate::report::{Environment, caveats};
 use crate::scenario::summary::median;
+use crate::scenario::{Options, tuning};
 
 /// What a goal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,8 +69,14 @@ impl Goal {
 pub struct Goals {
     /// The command that measures them again.
     pub command: String,
+    /// Start, in seconds since 1970.
+    #[serde(default)]
+    pub started_unix_s: u64,
     /// Where it ran.
     pub environment: Environment,
+    /// What must be known before any figure is looked at.
+    #[serde(default)]
+    pub caveats: Vec<String>,
     /// In the order of their cases.
     pub goals: Vec<Goal>,
     /// Messages that a verifying consumer did not get as they were sent.
@@ -75,10 +86,21 @@ pub struct Goals {
 }
 
 impl Goals {
-    pub(in crate::scenario) fn new(command: &str, environment: Environment) -> Self {
+    pub(in crate::scenario) fn new(options: &Options, place: &Path) -> Self {
+        let rounds = Some(options.rounds);
+        Self {
+            caveats: caveats::of_conditions(options.smoke, rounds),
+            ..Self::empty(&options.command, tuning::environment(place, true))
+        }
+    }
+
+    fn empty(command: &str, environment: Environment) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             command: command.to_owned(),
+            started_unix_s: started.as_secs(),
             environment,
+            caveats: Vec::new(),
             goals: Vec::new(),
             faults: 0,
             notes: Vec::new(),
@@ -133,29 +155,35 @@ impl Goals {
     /// The table.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}{}", self.grid().text(), self.footer())
+        let caveats: String = self.caveats.iter().map(|caveat| wrapped(" ! ", caveat)).collect();
+        format!("{caveats}{}{}", self.grid().text(), self.footer())
     }
 
     /// The table as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        format!("`{}`\n\n{}\n{}", self.command, self.grid().markdown(), self.footer())
+        let caveats: String = self.caveats.iter().map(|caveat| format!("> {caveat}\n\n")).collect();
+        let (grid, footer) = (self.grid().markdown(), self.footer());
+        format!("`{}`\n\n{caveats}{grid}\n{footer}", self.command)
     }
 
     /// The table as a page that opens offline.
     #[must_use]
     pub fn html(&self) -> String {
         let escape = html::escape;
-        let notes: String =
-            self.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+        let notes: String = self
+            .notes
+            .iter()
+            .map(|note| format!("<li>{}</li>", escape(&html::micro(note))))
+            .collect();
         let body = format!(
-            "<h1>Goals, measured</h1>\n<p class=sub>uringmq {}</p>\n<p>{}</p>\n<div \
-             class=scroll>{}</div>\n<p class=how>Figures are the median round; the spread is \
-             lowest to highest. Ours and yardstick: medians of the absolute figures, µs or per \
-             second.</p>\n<h2>Notes of this run</h2>\n<ul>{notes}</ul>\n{}{}",
-            env!("CARGO_PKG_VERSION"),
+            "<h1>Goals, measured</h1>\n<p class=sub>{}</p>\n{}<p>{}</p>\n<div \
+             class=scroll>{}</div>\n<p class=how>{}</p>\n<h2>Notes of this run</h2>\n<ul>{notes}</ul>\n{}{}",
+            html::when(&self.environment, self.started_unix_s),
+            html::banner(&self.caveats),
             escape(&self.verdict()),
             self.grid().html(escape),
+            escape(&html::micro(self.how_to_read())),
             html::machine(&self.environment),
             html::command(&self.command)
         );
@@ -172,18 +200,19 @@ impl Goals {
     }
 
     fn footer(&self) -> String {
-        let met = self.goals.iter().filter(|goal| goal.is_met()).count();
-        let faults = match self.faults {
-            0 => String::new(),
-            faults => format!(" VERIFICATION FAILED: {faults} messages."),
-        };
         let notes: String = self.notes.iter().map(|note| format!(" - {note}\n")).collect();
-        format!(
-            " {met} of {} goals met. Figures are the median round; the spread is lowest to \
-             highest.\n Ours and yardstick: medians of the absolute figures, us or per \
-             second.{faults}\n{notes}",
-            self.goals.len()
-        )
+        let text = format!("{} {}", self.verdict(), self.how_to_read());
+        format!("{}{notes}", wrapped(" ", &text))
+    }
+
+    /// Only columns that are there are explained.
+    fn how_to_read(&self) -> &'static str {
+        if self.goals.iter().any(|goal| !goal.ours.is_empty()) {
+            "Figures are the median round; the spread is lowest to highest. Ours and yardstick: \
+             medians of the absolute figures, us or per second."
+        } else {
+            "Figures are the median round; the spread is lowest to highest."
+        }
     }
 
     fn grid(&self) -> Grid {
@@ -237,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_median_round_decides() {
-        let mut goals = Goals::new("uringmq bench --goals", Environment::default());
+        let mut goals = Goals::empty("uringmq bench --goals", Environment::default());
         for (ours, theirs) in [(80.0, 100.0), (90.0, 100.0), (300.0, 100.0)] {
             goals.add_ratio(1, ("p50", "x ED"), Bound::AtMost(0.9), (ours, theirs));
         }
@@ -250,5 +279,17 @@ mod tests {
         let text = goals.text();
         assert!(text.contains("0.90  0.80 - 3.00  <= 0.90 x ED"), "{text}");
         assert!(text.contains("1 of 3 goals met"), "{text}");
+        assert!(text.contains("Ours and yardstick"), "{text}");
+    }
+
+    #[test]
+    fn the_page_says_when_how_well_and_nothing_of_columns_that_are_not_there() {
+        let mut goals = Goals::empty("uringmq bench run 15", Environment::default());
+        goals.add(15, "RSS", "MiB", Bound::AtMost(32.0), 33.0);
+        goals.started_unix_s = 1_767_225_600;
+        goals.caveats = vec!["smoke size".into()];
+        let page = goals.html();
+        assert!(page.contains("2026-01-01T00:00:00Z") && page.contains("smoke size"), "{page}");
+        assert!(!page.contains("yardstick"), "{page}");
     }
 }

@@ -26,13 +26,12 @@ use super::options::wire_ack;
 use super::progress::Progress;
 use super::site::Broker;
 use super::summary::{self, Cell};
-use super::{BenchError, Options};
+use super::{BenchError, Options, tuning};
 use crate::load::control::Control;
 use crate::load::{self, Load, Messages, Outcome};
-use crate::report::grid::{bytes, count, number, rate};
+use crate::report::grid::{bytes, count, counted, number, rate};
 use crate::report::model::REPORT_VERSION;
-use crate::report::{Ack, Report};
-use crate::yardstick::machine;
+use crate::report::{Ack, Report, caveats};
 pub use workload::Workload;
 
 /// A backlog is built in pieces of this length, so that it ends near its size.
@@ -77,6 +76,7 @@ pub fn run(
     quiet: bool,
 ) -> Result<Results, BenchError> {
     options.check()?;
+    Broker::check_running(options.connect)?;
     let (mut workload, notes) = Workload::read(path)?;
     shorten(&mut workload, driver)?;
     let messages = workload.payloads(path)?;
@@ -210,7 +210,7 @@ impl Session<'_> {
                 Load { consumers: 0, warm_up: Duration::ZERO, measure: FILL, ..load.clone() };
             let outcome = self.generate(load)?;
             if outcome.messages == 0 {
-                return Err(BenchError::Options("nothing is acknowledged: no backlog".to_owned()));
+                return Err(BenchError::Failed("nothing is acknowledged: no backlog".to_owned()));
             }
             held += outcome.messages;
         }
@@ -220,12 +220,12 @@ impl Session<'_> {
     fn remark(&mut self, load: &Load, held_back: u64, outcome: &Outcome) {
         let notes = &mut self.notes;
         notes.push(format!(
-            "{} topics of {} queues; {} producers, {} consumers; {} messages in a request",
-            count(u64::from(self.workload.topics)),
-            load.queues,
-            load.producers,
-            load.consumer_links(),
-            load.batch
+            "{} of {}; {}, {}; {} in a request",
+            counted(u64::from(self.workload.topics), "topic"),
+            counted(u64::from(load.queues), "queue"),
+            counted(u64::from(load.producers), "producer"),
+            counted(u64::from(load.consumer_links()), "consumer"),
+            counted(u64::from(load.batch), "message")
         ));
         if load.batch > 1 && load.rate_per_s.is_some() {
             notes.push(
@@ -274,15 +274,16 @@ impl Session<'_> {
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut notes = self.notes.clone();
-        notes.extend(machine::busy_note().into_iter().chain(self.broker.warnings()));
+        notes.extend(self.broker.warnings());
         Report {
             version: REPORT_VERSION,
             command: self.options.command.clone(),
             started_unix_s: started.as_secs(),
-            environment: machine::environment(self.work),
+            environment: tuning::environment(self.work, self.options.connect.is_none()),
             yardsticks: Vec::new(),
             runs: vec![summary::run(&cell, &options, std::slice::from_ref(outcome), None)],
             canary: None,
+            caveats: caveats::of_conditions(false, None),
             notes,
         }
     }

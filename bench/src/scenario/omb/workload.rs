@@ -111,10 +111,10 @@ impl Workload {
     /// Reads a file. The remarks say what of it means nothing here.
     ///
     /// # Errors
-    /// [`BenchError::Options`] says what is wrong with it.
+    /// [`BenchError::Failed`] says what is wrong with it.
     pub fn read(path: &Path) -> Result<(Self, Vec<String>), BenchError> {
         let text = fs::read_to_string(path).map_err(BenchError::dir("reading", path))?;
-        let wrong = |what: String| BenchError::Options(format!("{}: {what}", path.display()));
+        let wrong = |what: String| BenchError::Failed(format!("{}: {what}", path.display()));
         let (mut workload, remarks) = Self::parse(&text).map_err(wrong)?;
         if workload.name.is_empty() {
             let stem = path.file_stem().unwrap_or_default();
@@ -199,7 +199,7 @@ impl Workload {
         let beside = workload.parent().unwrap_or(Path::new("."));
         let places = [file.clone(), beside.join(file), beside.join("..").join(file)];
         let Some(found) = places.iter().find(|place| place.is_file()) else {
-            return Err(BenchError::Options(format!(
+            return Err(BenchError::Failed(format!(
                 "payloadFile {} is neither here nor beside {} nor a folder above it",
                 file.display(),
                 workload.display()
@@ -207,7 +207,7 @@ impl Workload {
         };
         let payload = fs::read(found).map_err(BenchError::dir("reading", found))?;
         if payload.len() != self.message_size as usize {
-            return Err(BenchError::Options(format!(
+            return Err(BenchError::Failed(format!(
                 "payloadFile {} has {} bytes, and messageSize is {}",
                 found.display(),
                 payload.len(),
