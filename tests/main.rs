@@ -7,9 +7,11 @@
 
 mod harness;
 
+mod a_container_profile_is_enough;
 mod a_device_is_tuned_then_served;
 mod a_long_log_takes_few_descriptors;
 mod a_node_is_watched;
+mod a_node_that_is_silent_is_not_ready;
 mod a_stalled_device_makes_no_good_end;
 mod bad_batch_gets_an_answer;
 mod bad_frame_gets_an_answer;
