@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use crate::disk_full::Mount;
 use crate::harness::http::{admin_address, get};
 use crate::harness::node::{Node, create_topic, fresh_dir};
+use crate::harness::skip;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -43,7 +44,7 @@ fn mounted(dir: &Path) -> Option<Mount> {
             Ok(_) => Ok(mount),
             Err(error) => Err(format!("fsfreeze: {error}")),
         });
-    mount.map_err(|why| println!("skipped: cannot mount a file system and freeze it: {why}")).ok()
+    mount.map_err(|why| skip(format_args!("cannot mount a file system and freeze it: {why}"))).ok()
 }
 
 async fn producer(client: &Client) -> Producer {

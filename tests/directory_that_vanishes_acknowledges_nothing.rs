@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use net::client::{Client, ClientError, ErrorCode, Record, RetryPolicy, StartAt};
 use nix::sys::signal::Signal;
 
+use crate::harness::http::{admin_address, get};
 use crate::harness::node::{Node, create_topic, fresh_dir, has_two_cpus};
+use crate::harness::skip;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -26,11 +28,28 @@ async fn until(client: &Client, name: &str, value: u64) {
     }
 }
 
+/// Clients are sent elsewhere, soon after the node itself knows, and for this reason; it is not to be
+/// killed for that.
+async fn not_ready(admin: &str, why: &str) {
+    let begun = Instant::now();
+    loop {
+        let page = get(admin, "/readyz");
+        if page.status == 503 && page.body.contains(why) {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "{page:?} does not say {why:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(get(admin, "/healthz").status, 200);
+}
+
 async fn vanishes(how: impl FnOnce(&Path)) {
     let dir = fresh_dir();
     let data = dir.path().join("data");
     let reactors = if has_two_cpus() { "2" } else { "1" };
-    let mut node = Node::start(&data, &["--reactors", reactors]);
+    let mut node = Node::start(&data, &["--reactors", reactors, "--admin", "0"]);
+    let admin = admin_address(&node);
+    assert_eq!(get(&admin, "/readyz").status, 200);
     let client = node.client().await;
     create_topic(&client, "t", 4).await;
     let builder = client.producer("t").idempotent(false).retry(RetryPolicy::NONE);
@@ -40,6 +59,7 @@ async fn vanishes(how: impl FnOnce(&Path)) {
     }
     how(&data);
     until(&client, "directory_lost", 1).await;
+    not_ready(&admin, "the data directory was removed, renamed or replaced").await;
     for _ in 0..8 {
         let refused = producer.send(&Record::new(b"lost")).await.expect_err("no ack");
         let ClientError::Server { code, .. } = &refused else { panic!("{refused:?}") };
@@ -89,17 +109,19 @@ fn freeze(dir: &Path, how: &str) -> bool {
 async fn a_directory_that_takes_no_files_any_more_loses_nothing() {
     let dir = fresh_dir();
     let data = dir.path().join("data");
-    let node = Node::start(&data, &["--segment-size", "1MiB"]);
+    let node = Node::start(&data, &["--segment-size", "1MiB", "--admin", "0"]);
+    let admin = admin_address(&node);
     let client = node.client().await;
     create_topic(&client, "t", 1).await;
     let builder = client.producer("t").idempotent(false).retry(RetryPolicy::NONE);
     let producer = builder.build().await.expect("the topic");
     let shard = data.join("shard-000");
     if !freeze(&shard, "+i") {
-        println!("this needs a file system and rights for `chattr +i`");
-        return node.stop();
+        node.stop();
+        return skip("this needs a file system and rights for `chattr +i`");
     }
     until(&client, "directory_read_only", 1).await;
+    not_ready(&admin, "no files can be made in the data directory").await;
     let value = vec![1; 100 << 10];
     let mut acked = 0_u64;
     let refused = loop {

@@ -8,7 +8,7 @@ use std::process::Output;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 use serde_json::Value;
 
-use crate::harness::node::fresh_dir;
+use crate::harness::node::{Node, fresh_dir};
 use crate::harness::{run, uringmq};
 
 /// `io_uring_setup`, the same on every architecture.
@@ -28,6 +28,29 @@ fn expect_refusal(serve: &Output, doctor: &Output, says: &[&str]) {
         assert!(refusal.contains(said), "{said:?} is not in {refusal}");
         assert!(list.contains(said), "{said:?} is not in {list}");
     }
+}
+
+fn filter(rules: &[i64], otherwise: SeccompAction, listed: SeccompAction) -> BpfProgram {
+    let rules: BTreeMap<i64, Vec<_>> = rules.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("a known one");
+    let filter = SeccompFilter::new(rules, otherwise, listed, arch).expect("a filter");
+    filter.try_into().expect("a program")
+}
+
+fn forbidding(calls: &[i64]) -> BpfProgram {
+    let forbidden = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
+    filter(calls, SeccompAction::Allow, forbidden)
+}
+
+/// Does it in a thread under a filter, which holds for the children of that thread and goes with it.
+pub(crate) fn under<T: Send>(program: &BpfProgram, act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let filtered = scope.spawn(|| {
+            apply_filter(program).expect("it is in force");
+            act()
+        });
+        filtered.join().expect("it ran")
+    })
 }
 
 /// Runs the binary with a lower limit, which `ulimit` sets.
@@ -69,19 +92,7 @@ fn io_uring_is_blocked_as_in_a_container() {
         vec!["serve", "--data", &data, "--listen", "127.0.0.1:0"],
         vec!["doctor", "--data", &data],
     ];
-    let outputs = std::thread::scope(|scope| {
-        // The filter holds for this thread and its children, and goes with it.
-        let blocked = scope.spawn(|| {
-            let rules = BTreeMap::from([(IO_URING_SETUP, Vec::new())]);
-            let forbidden = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
-            let arch = TargetArch::try_from(std::env::consts::ARCH).expect("a known one");
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, forbidden, arch);
-            let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
-            apply_filter(&program).expect("it is in force");
-            args.map(|args| run(&args))
-        });
-        blocked.join().expect("it ran")
-    });
+    let outputs = under(&forbidding(&[IO_URING_SETUP]), || args.map(|args| run(&args)));
     let [serve, doctor] = &outputs;
     expect_refusal(serve, doctor, &["seccomp filter is in force", "seccomp.json"]);
 }
@@ -96,11 +107,71 @@ fn a_cpu_that_is_not_there() {
 }
 
 #[test]
+fn reactors_that_never_sleep_would_take_every_core() {
+    let dir = fresh_dir();
+    let data = dir.path().join("data").display().to_string();
+    let cpus = std::thread::available_parallelism().expect("a number").to_string();
+    let options = ["--data", &data, "--poll", "--reactors", &cpus];
+    let serve = run(&[&["serve", "--listen", "127.0.0.1:0"], &options[..]].concat());
+    let doctor = run(&[&["doctor"], &options[..]].concat());
+    expect_refusal(&serve, &doctor, &["poll mode would take every core", "--wait hybrid"]);
+}
+
+#[test]
+fn a_file_system_that_takes_no_files() {
+    let options = ["--data", "/proc/uringmq"];
+    let serve = run(&[&["serve", "--listen", "127.0.0.1:0"], &options[..]].concat());
+    let doctor = run(&[&["doctor"], &options[..]].concat());
+    // There is no room at all in it.
+    expect_refusal(&serve, &doctor, &["space", "0 KiB free", "a new data directory begins with"]);
+    let list = text(&doctor.stdout);
+    assert!(list.contains("proc at /proc"), "{list}");
+}
+
+#[test]
+fn a_file_system_in_memory() {
+    let there = std::path::Path::new("/dev/shm");
+    let mounts = fs::read_to_string("/proc/mounts").expect("a list");
+    if !mounts.lines().any(|line| line.contains(" /dev/shm tmpfs ")) {
+        return crate::harness::skip("no tmpfs at /dev/shm");
+    }
+    let data = there.join("uringmq-doctor").display().to_string();
+    let doctor = run(&["doctor", "--data", &data, "--segment-size", "1MiB"]);
+    let list = text(&doctor.stdout);
+    let line = list.lines().find(|line| line.contains("file system")).expect("a finding");
+    // Before Linux 6.6 it has no O_DIRECT.
+    let says = if line.starts_with("FAIL") { "no O_DIRECT" } else { "is memory" };
+    assert!(line.contains("tmpfs at /dev/shm") && line.contains(says), "{list}");
+    assert!(line.starts_with("FAIL") || line.starts_with("WARN"), "{list}");
+    assert_eq!(doctor.status.code(), Some(i32::from(list.contains("FAIL"))), "{list}");
+}
+
+#[test]
+fn a_node_that_runs_there_and_a_port_in_use() {
+    let dir = fresh_dir();
+    let data = dir.path().join("data");
+    let node = Node::start(&data, &[]);
+    let path = data.to_str().expect("UTF-8");
+    let doctor = run(&["doctor", "--data", path, "--listen", &node.address]);
+    let list = text(&doctor.stdout);
+    assert_eq!(doctor.status.code(), Some(1), "{list}");
+    for says in
+        ["is in use by another node", "stop that node first", "cannot be had: Address already"]
+    {
+        assert!(list.contains(says), "{says} is not in {list}");
+    }
+    assert!(list.contains("would not start here"), "{list}");
+    node.stop();
+    let doctor = run(&["doctor", "--data", path, "--listen", "127.0.0.1:0"]);
+    assert_eq!(doctor.status.code(), Some(0), "{}", text(&doctor.stdout));
+}
+
+#[test]
 fn and_a_good_machine_has_nothing_to_fear() {
     let dir = fresh_dir();
     let data = dir.path().join("data");
     let path = data.to_str().expect("UTF-8");
-    let options = ["--segment-size", "1MiB", "--data", path];
+    let options = ["--segment-size", "1MiB", "--listen", "127.0.0.1:0", "--data", path];
     let output = run(&[&["doctor", "--json"], &options[..]].concat());
     let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(output.status.code(), Some(0), "{findings}");
@@ -109,7 +180,7 @@ fn and_a_good_machine_has_nothing_to_fear() {
         let found = findings.iter().find(|finding| finding["check"] == check);
         found.expect("every check is there")["level"].clone()
     };
-    assert!(findings.len() >= 9 && findings.iter().all(|f| f["level"] != "fail"));
+    assert!(findings.len() >= 11 && findings.iter().all(|f| f["level"] != "fail"));
     assert_eq!((level("io_uring"), level("file system")), ("ok".into(), "ok".into()));
     assert_eq!(level("device"), "note", "it was not measured");
     assert!(!data.exists(), "looking changes nothing");

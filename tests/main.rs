@@ -7,12 +7,14 @@
 
 mod harness;
 
+mod a_container_profile_is_enough;
 mod a_device_is_tuned_then_served;
 mod a_disk_past_its_mark_loses_the_oldest;
 mod a_follower_sees_all_of_it_once;
 mod a_long_log_takes_few_descriptors;
 mod a_lost_tail_is_told;
 mod a_node_is_watched;
+mod a_node_that_is_silent_is_not_ready;
 mod a_stalled_device_makes_no_good_end;
 mod a_vanished_segment_stops_nobody;
 mod bad_batch_gets_an_answer;

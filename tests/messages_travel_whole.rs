@@ -188,7 +188,152 @@ fn a_node_that_stays_away_is_given_up_and_said_so() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("trying again for up to 500ms"), "{errors}");
     assert!(
-        errors.contains("1 messages were not acknowledged") && errors.contains("within 500 ms"),
+        errors.contains("1 message was not acknowledged") && errors.contains("within 500 ms"),
         "{errors}"
     );
+}
+
+/// One after the other, so that a batch would go with each if nobody waited for more.
+fn dripped(node: &Node, args: &[&str], lines: usize) -> Value {
+    let mut child = uringmq()
+        .args(args)
+        .args(["--server", &node.address, "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    for line in 0..lines {
+        stdin.write_all(format!("line {line}\n").as_bytes()).expect("it reads");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{args:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[tokio::test]
+async fn batches_are_made_and_spread_as_is_asked() {
+    let dir = fresh_dir();
+    let node = Node::start(&dir.path().join("data"), &[]);
+    let client = node.client().await;
+    for topic in ["waits", "small", "keyed", "spread"] {
+        create_topic(&client, topic, 4).await;
+    }
+    let report = dripped(&node, &["produce", "waits", "--queue", "0", "--linger", "30s"], 50);
+    assert_eq!((&report["acknowledged"], &report["batches"]), (&50.into(), &1.into()), "{report}");
+    let small = ["produce", "small", "--queue", "0", "--batch-size", "1KiB", "--json"];
+    let lines = "a line of twenty-five bytes\n".repeat(400);
+    let report: Value =
+        serde_json::from_slice(&fed(&node, &small, lines.as_bytes())).expect("JSON");
+    let batches = report["batches"].as_u64().expect("a number");
+    assert!(batches >= lines.len() as u64 / 1024 && batches <= 400, "{report}");
+
+    let queues = async |topic: &str| {
+        let details = client.describe_topic(topic).await.expect("the topic");
+        details.queues.iter().filter(|queue| queue.end > 0).count()
+    };
+    let lines = "the same key\n".repeat(100);
+    for (topic, by) in [("keyed", "key"), ("spread", "round-robin")] {
+        let said = ["produce", topic, "--key", "anna", "--partitioner", by, "--batch-size", "256"];
+        fed(&node, &said, lines.as_bytes());
+        assert_eq!(read(&node, &["consume", topic]).len(), lines.len(), "{topic}");
+    }
+    assert_eq!((queues("keyed").await, queues("spread").await), (1, 4));
+    node.stop();
+}
+
+#[tokio::test]
+async fn who_need_not_be_remembered_is_not() {
+    let dir = fresh_dir();
+    let node = Node::start(&dir.path().join("data"), &[]);
+    let client = node.client().await;
+    create_topic(&client, "t", 1).await;
+    let remembered = async || {
+        let stats = client.stats(false).await.expect("statistics").counters;
+        let of_name = stats.iter().filter(|counter| counter.name == "idempotent_producers");
+        of_name.map(|counter| counter.value).sum::<u64>()
+    };
+    let plain = ["produce", "t", "--idempotent=false", "--in-flight", "9"];
+    fed(&node, &plain, b"one\n");
+    assert_eq!(remembered().await, 0);
+    fed(&node, &["produce", "t"], b"two\n");
+    assert_eq!(remembered().await, 1);
+    assert_eq!(read(&node, &["consume", "t"]), "one\ntwo\n");
+
+    let at = ["--server", &*node.address];
+    let refused = |args: &[&str], code| run_badly(&[args, &at[..]].concat(), code);
+    let said = refused(&["produce", "t", "--in-flight", "9"], 2);
+    assert!(said.contains("at most 5") && said.contains("--idempotent=false"), "{said}");
+    let said = refused(&["produce", "t", "--batch-size", "5TB"], 2);
+    assert!(said.contains("--batch-size") && said.contains("up to"), "{said}");
+    node.stop();
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_its_name() {
+    let dir = fresh_dir();
+    let node = Node::start(&dir.path().join("data"), &["--admin", "0"]);
+    let admin = crate::harness::http::admin_address(&node);
+    create_topic(&node.client().await, "orders", 1).await;
+    let said = |args: &[&str], code: i32| {
+        let at = ["--server", &*node.address];
+        run_badly(&[args, &at[..]].concat(), code)
+    };
+    for command in ["produce", "consume", "find"] {
+        let args = [command, "oders", "key"];
+        let args = if command == "find" { &args[..] } else { &args[..2] };
+        let errors = said(args, 1);
+        assert!(errors.contains("topic oders: UNKNOWN_TOPIC"), "{errors}");
+        assert!(errors.contains("uringmq topic create oders"), "{errors}");
+        assert!(!errors.contains("0 messages"), "{errors}");
+    }
+    let file = dir.path().join("line");
+    std::fs::write(&file, "a line\n").expect("a file");
+    let produce = ["produce", "orders", file.to_str().expect("a path"), "--queue", "9"];
+    for args in [&produce[..], &["consume", "orders", "--queue", "9"]] {
+        let errors = said(args, 1);
+        assert!(errors.contains("topic orders has no queue 9"), "{errors}");
+        assert!(errors.contains("uringmq topic describe orders"), "{errors}");
+        assert!(!errors.contains("0 messages"), "{errors}");
+    }
+    let errors = said(&["topic", "create", "bad name"], 2);
+    assert!(errors.contains("a topic name is"), "{errors}");
+    let errors = run_badly(&["ping", "--server", &admin], 3);
+    assert!(errors.contains("a web server (HTTP) answers there"), "{errors}");
+    assert!(errors.contains("admin server"), "{errors}");
+    let once = ["ping", "--count", "2", "--interval", "1ms", "--server", &node.address];
+    let once = String::from_utf8(run_well(&once)).expect("text");
+    assert!(once.contains(", 1 shard, ") && once.contains("2 pings: "), "{once}");
+    run_well(&["ping", "--count", "2", "--interval-ms", "1", "--server", &node.address]);
+    node.stop();
+}
+
+/// However a node waits, and whatever it does while a write is under way, what it acknowledged is there.
+#[tokio::test]
+async fn every_way_of_waiting_keeps_messages() {
+    let mut ways = vec![vec!["--yield-in-flight", "true"], vec!["--yield-in-flight", "false"]];
+    if crate::harness::node::has_two_cpus() {
+        ways.push(vec!["--wait", "poll"]);
+    }
+    for way in ways {
+        let dir = fresh_dir();
+        let data = dir.path().join("data");
+        let node = Node::start(&data, &way);
+        create_topic(&node.client().await, "t", 1).await;
+        fed(&node, &["produce", "t", "--ack", "durable"], b"one\ntwo\n");
+        if way.contains(&"poll") {
+            // It works as hard as it can while there is nothing to do.
+            let (before, begun) = (node.cpu_time(), Instant::now());
+            while node.cpu_time() < before + Duration::from_millis(500) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "it does not poll");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        node.kill();
+        let node = Node::start(&data, &way);
+        assert_eq!(read(&node, &["consume", "t"]), "one\ntwo\n", "{way:?}");
+        node.stop();
+    }
 }

@@ -269,7 +269,7 @@ async fn send_clients_elsewhere_while_the_disk_is_full() {
     let dir = fresh_dir();
     let mount = match Mount::new(dir.path()) {
         Ok(mount) => mount,
-        Err(why) => return println!("skipped: cannot mount a small file system: {why}"),
+        Err(why) => return skip(format_args!("cannot mount a small file system: {why}")),
     };
     let node = Node::start(&mount.path.join("data"), &["--segment-size", "2MiB", "--admin", "0"]);
     let admin = admin_address(&node);

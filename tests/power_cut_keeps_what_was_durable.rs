@@ -28,6 +28,7 @@ use crate::harness::load::promises::Promises;
 use crate::harness::load::{Load, Witness, create_topics};
 use crate::harness::node::Node;
 use crate::harness::power::{Record, Stand, Survivors, in_own_namespace};
+use crate::harness::skip;
 
 /// Cuts of an ordinary run, if there is time.
 const CUTS: u64 = 24;
@@ -78,7 +79,7 @@ fn whenever_it_comes() {
     });
     if let Err(why) = seen {
         assert_eq!(asked, None, "POWER_CUTS is set, but {why}");
-        println!("skipped: a power cut needs root, FUSE and loop devices: {why}");
+        skip(format_args!("a power cut needs root, FUSE and loop devices: {why}"));
     }
 }
 

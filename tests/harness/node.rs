@@ -130,6 +130,30 @@ impl Node {
         kib << 10
     }
 
+    /// How long its threads have been on a CPU.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the node is running");
+        // Behind the name, which may have anything in it: the 12th and 13th field, in 1/100 s.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+        let fields = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// The thread whose name begins like this.
+    pub(crate) fn thread(&self, name: &str) -> Pid {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut tasks = tasks.expect("the node is running").filter_map(Result::ok);
+        let has_name = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm"))
+                .is_ok_and(|comm| comm.starts_with(name))
+        };
+        let task = tasks.find(has_name).unwrap_or_else(|| panic!("no thread {name}"));
+        let number = task.file_name().to_str().and_then(|number| number.parse().ok());
+        Pid::from_raw(number.expect("a thread has a number"))
+    }
+
     /// The files in a directory that it has open.
     pub(crate) fn open_files(&self, dir: &Path) -> usize {
         let all = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
