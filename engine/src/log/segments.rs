@@ -280,9 +280,6 @@ impl Segments {
     pub fn step<D: Disk>(&mut self, disk: &mut D, append: LogPos, now: Nanos) {
         // An idle node writes nothing: all of this starts with the first append.
         let idle = append <= self.geometry.first_group(self.current) && !self.roll_waits;
-        if !self.halted {
-            self.trim.step(disk, now);
-        }
         if idle || self.halted {
             return;
         }
@@ -296,6 +293,13 @@ impl Segments {
         let append = in_current.then_some(append);
         let step_bytes = self.prefill_step_bytes;
         self.fill.step(disk, &self.geometry, append, target, step_bytes, now);
+    }
+
+    /// Takes up again what has failed of a segment's way out, when its rest is over.
+    pub fn step_trim<D: Disk>(&mut self, disk: &mut D, now: Nanos) {
+        if !self.halted {
+            self.trim.step(disk, now);
+        }
     }
 
     /// The part of [`Segments::step`] that the log cannot do without.

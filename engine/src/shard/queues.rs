@@ -38,8 +38,8 @@ pub(super) struct Queue {
 const _: () = assert!(size_of::<Queue>() <= 160, "an idle queue is small");
 
 impl Queue {
-    fn new() -> Self {
-        Self {
+    fn boxed() -> Box<Self> {
+        Box::new(Self {
             runs: Runs::default(),
             index: QueueIndex::default(),
             lives: Lives::default(),
@@ -51,7 +51,7 @@ impl Queue {
             deep: false,
             keyed: false,
             known: false,
-        }
+        })
     }
 
     pub(super) fn visible_offset(&self) -> u64 {
@@ -125,20 +125,21 @@ impl std::hash::Hasher for IdHasher {
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    by_id: HashMap<u32, Queue, BuildHasherDefault<IdHasher>>,
+    /// Boxed: a table is up to twice as long as what is in it, and its slots should be small.
+    by_id: HashMap<u32, Box<Queue>, BuildHasherDefault<IdHasher>>,
 }
 
 impl Queues {
     pub(super) fn get(&self, id: u32) -> Option<&Queue> {
-        self.by_id.get(&id).filter(|queue| queue.known)
+        self.by_id.get(&id).map(|queue| &**queue).filter(|queue| queue.known)
     }
 
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Queue> {
-        self.by_id.get_mut(&id).filter(|queue| queue.known)
+        self.by_id.get_mut(&id).map(|queue| &mut **queue).filter(|queue| queue.known)
     }
 
     pub(super) fn add(&mut self, id: u32, visibility: AckLevel, deep: bool) {
-        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        let queue = self.by_id.entry(id).or_insert_with(Queue::boxed);
         queue.visibility = visibility;
         queue.deep = deep;
         queue.known = true;
@@ -193,7 +194,7 @@ impl Queues {
 
     /// A run that the index of a sealed segment names, found at boot, in order of segments.
     pub(super) fn recovered_run(&mut self, id: u32, run: Run) {
-        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        let queue = self.by_id.entry(id).or_insert_with(Queue::boxed);
         queue.bytes += run.batch_bytes;
         queue.runs.push(run);
     }
@@ -207,7 +208,7 @@ impl Queues {
 
     /// The log says where a queue begins.
     pub(super) fn restore_start(&mut self, id: u32, start_offset: u64) {
-        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        let queue = self.by_id.entry(id).or_insert_with(Queue::boxed);
         queue.floor = queue.floor.max(start_offset);
     }
 
@@ -231,14 +232,14 @@ impl Queues {
 
     /// What a checkpoint says of a queue replaces what is known, but for its index.
     pub(super) fn restore(&mut self, id: u32, next_offset: u64, lives: &[(u32, u64)]) {
-        let queue = self.by_id.entry(id).or_insert_with(Queue::new);
+        let queue = self.by_id.entry(id).or_insert_with(Queue::boxed);
         queue.next_offset = next_offset;
         queue.lives = Lives::restored(lives);
     }
 
     /// An entry that the scan of the log found; where the queue's span before it lies.
     pub(super) fn recovered(&mut self, found: &Found<'_>) -> Option<LogPos> {
-        let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::new);
+        let queue = self.by_id.entry(found.header.queue).or_insert_with(Queue::boxed);
         let base = found.header.base_offset;
         let last = queue.index.last_pos();
         queue.index.add_found(found);

@@ -112,9 +112,11 @@ impl World {
                 self.end(op, asked, well);
             }
             Action::Step if self.sealed.is_empty() => {
+                self.segments.step_trim(&mut self.disk, self.now);
                 self.segments.step(&mut self.disk, self.append, self.now);
             }
             Action::Step => {
+                self.segments.step_trim(&mut self.disk, self.now);
                 self.segments.step_successor(&mut self.disk, self.append, self.now);
             }
             Action::Wait => self.now = self.now.plus(300_000_000),

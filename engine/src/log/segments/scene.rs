@@ -42,6 +42,7 @@ impl Scene {
     pub(super) fn step(&mut self, offset: u64) {
         self.append = LogPos(self.segments.current() * SEGMENT_BYTES + offset);
         self.now = self.now.plus(10);
+        self.segments.step_trim(&mut self.disk, self.now);
         self.segments.step(&mut self.disk, self.append, self.now);
         self.inflight.extend(self.disk.take());
     }

@@ -46,6 +46,7 @@ impl Log {
         }
         self.superblock.step(disk, now);
         self.segments.settle(disk, self.durable_end);
+        self.segments.step_trim(disk, now);
         // Where the device is the bottleneck, zeros would only take its time: the log goes on in
         // unwritten space.
         if self.sealed.is_empty() {
