@@ -43,7 +43,9 @@ async fn and_before_that_the_node_says_that_it_is_untuned() {
     let line = node.second_line();
     let groups = &said["choices"]["groups_inflight_max"];
     assert!(line.starts_with("uringmq tuned: flush by "), "{line}");
-    assert!(line.contains(&format!(", {groups} groups in flight, ")), "{line}");
+    let group_kib = &said["choices"]["group_kib"];
+    let pipeline = format!(", {groups} groups of at most {group_kib} KiB in flight, ");
+    assert!(line.contains(&pipeline), "{line}");
     // What was chosen works.
     create_topic(&node.client().await, "t", 1).await;
     node.stop();
