@@ -58,15 +58,15 @@ impl Space {
         Self::new(dir, bytes, move |space, len| Ok(fallocate(&space.plain, mode, 0, len)?))
     }
 
-    /// A file that is there already, to be read: part of a log, for example.
+    /// The first `bytes` of a file that is there already, to be read: part of a log, for example.
     ///
     /// # Errors
     /// When it cannot be opened for direct reads.
-    pub fn existing(path: &Path) -> Result<Self, YardstickError> {
+    pub fn existing(path: &Path, bytes: u64) -> Result<Self, YardstickError> {
         let open = || {
             let direct = OFlag::O_DIRECT.bits();
             let plain = OpenOptions::new().read(true).custom_flags(direct).open(path)?;
-            let (dsync, bytes) = (plain.try_clone()?, plain.metadata()?.len());
+            let (dsync, bytes) = (plain.try_clone()?, plain.metadata()?.len().min(bytes));
             Ok(Self { plain, dsync, bytes, written: true })
         };
         open().map_err(|source| YardstickError::file("opening", path, source))

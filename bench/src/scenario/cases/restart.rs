@@ -3,14 +3,16 @@
 //! A directory for each length is filled over loopback and its node killed. In every round the nodes
 //! are started and killed in turn, there and back. Time counts from the start of the process to the
 //! first durable acknowledgement. All logs end in the middle of a segment, so that what is read of
-//! their tails is alike. The yardstick R reads the very segment that the node has to read, once: before
-//! the node in every second round, behind it in the others.
+//! their tails is alike. The yardstick R reads the very bytes that the node has to read (the last segment
+//! up to its end, and where a restart looks for what may lie behind it), once: before the node in every
+//! second round, behind it in the others. Space that was never written costs both nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::io::FileName;
+use engine::limits::SURVEY_BYTES;
 use nix::sys::statvfs::statvfs;
 
 use super::stage::{Stage, counter, topic};
@@ -45,8 +47,8 @@ struct Log {
     gib: f64,
     dir: Scratch,
     topic: u32,
-    /// The segment in which it ends.
-    last_segment: PathBuf,
+    /// The segment in which it ends, and how much of it a restart reads.
+    last_segment: (PathBuf, u64),
 }
 
 pub(super) fn measure(stage: &mut Stage<'_>) -> Result<(), BenchError> {
@@ -180,7 +182,7 @@ fn fill(stage: &mut Stage<'_>, gib: f64, messages: &Arc<Messages>) -> Result<Log
     // Its drop is a SIGKILL: nothing in it gets a chance to tidy up.
     drop(broker);
     let last = FileName::Segment(end / segment).to_string();
-    let last_segment = dir.path().join("shard-000").join(last);
+    let last_segment = (dir.path().join("shard-000").join(last), end % segment + SURVEY_BYTES);
     Ok(Log { gib, dir, topic: id, last_segment })
 }
 
@@ -221,7 +223,8 @@ fn restart(stage: &mut Stage<'_>, log: &Log, raw_first: bool) -> Result<f64, Ben
 
 /// Bytes a second of reading the log's last segment that is in use, by nobody else meanwhile.
 fn raw_rate(stage: &Stage<'_>, log: &Log) -> Result<f64, BenchError> {
-    let space = Space::existing(&log.last_segment)?;
+    let (file, bytes) = &log.last_segment;
+    let space = Space::existing(file, *bytes)?;
     let probe = Probe {
         cpu: stage.options.broker_cpu(),
         warm_up: Duration::ZERO,
