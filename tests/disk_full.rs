@@ -91,8 +91,7 @@ async fn produce(
     Ok(())
 }
 
-/// A small file system of its own; unmounted when dropped.
-/// A file system of its own, small enough to be filled.
+/// A file system of its own, small enough to be filled; unmounted when dropped.
 pub(crate) struct Mount {
     pub(crate) path: PathBuf,
 }

@@ -146,7 +146,7 @@ impl Node {
         if options.reactors > usize::from(dir.shards) {
             let (asked, shards) = (options.reactors, dir.shards);
             return Err(NodeError::Reactors(format!(
-                "{asked} reactors, but {} has {shards} shard(s), and each reactor needs one: use \
+                "{asked} reactors, and each needs a shard of its own, of which {} has {shards}: use \
                  fewer reactors, or add shards with `uringmq shards add`",
                 options.data.display()
             )));
@@ -236,13 +236,13 @@ fn place(options: &NodeOptions) -> Result<Vec<Option<usize>>, NodeError> {
     }
     if reactors > cpus {
         return refuse(format!(
-            "{reactors} reactors, but this process may use {cpus} CPU(s): each needs one of its own"
+            "{reactors} reactors, but this process may only run on {own:?}: each needs a CPU of its own"
         ));
     }
     if options.reactor.wait == WaitMode::Poll && reactors >= cpus {
         return refuse(format!(
-            "poll mode with {reactors} reactor(s) would take every CPU of the {cpus} that this \
-             process may use, and leave none to the kernel: use fewer reactors or hybrid mode"
+            "poll mode would take every CPU that this process may run on, {own:?}, and leave none \
+             to the kernel: use fewer reactors or hybrid mode"
         ));
     }
     if options.cpus.is_empty() {
@@ -253,8 +253,9 @@ fn place(options: &NodeOptions) -> Result<Vec<Option<usize>>, NodeError> {
     named.sort_unstable();
     named.dedup();
     if named.len() != reactors {
-        let given = named.len();
-        return refuse(format!("{given} different CPU(s) were named for {reactors} reactor(s)"));
+        return refuse(format!(
+            "each reactor needs a CPU of its own: there are {reactors} to be, but the CPUs are {named:?}"
+        ));
     }
     if let Some(foreign) = named.iter().find(|cpu| !own.contains(cpu)) {
         return refuse(format!("CPU {foreign} is not one that this process may use: {own:?}"));

@@ -109,6 +109,8 @@ struct Desk<E: Env> {
     /// The reactor that the next connection without a wish goes to.
     next_any: usize,
     draining: bool,
+    /// Requests of this turn that are answered at its end.
+    answerable: usize,
     alarm: Alarm,
     /// One for each shard, in their order.
     meters: Vec<Meter>,
@@ -146,6 +148,7 @@ impl<E: Env> Native<E> {
             topics: VecDeque::new(),
             next_any: 0,
             draining: false,
+            answerable: 0,
             alarm,
             meters,
             condemned: false,
@@ -232,6 +235,7 @@ impl<E: Env> Desk<E> {
         let place = (produce.topic, produce.queue);
         let asked = (token, self.gathered);
         self.broker.produce(place, ack, produce.batch, asked, &mut self.answers);
+        self.answerable += usize::from(ack == Some(AckLevel::Memory));
     }
 
     fn fetch(&mut self, caller: Caller, header: RequestHeader, fetch: &wire::Fetch) {
@@ -378,6 +382,7 @@ impl<E: Env> Desk<E> {
         let TurnClock { gathered, received } = clock;
         let turn = engine::shard::turn::TurnClock { gathered, received };
         let end = self.broker.turn(turn, &mut self.answers);
+        self.answerable = 0;
         self.meters.iter().for_each(|meter| meter.turned(clock));
         self.note_end();
         // Behind the engine's turn: what they asked for last is parked by now.
@@ -479,6 +484,10 @@ impl<E: Env> Service for Native<E> {
     fn may_read(&self, conn: ConnId) -> bool {
         let guest = self.desk.guests.get(conn.slot as usize);
         guest.is_none_or(|guest| guest.asked_cost < route::GUEST_COST_MAX)
+    }
+
+    fn answerable(&self) -> usize {
+        self.desk.answerable
     }
 
     fn is_congested(&self) -> bool {

@@ -54,6 +54,12 @@ impl<E: Env> Desk<E> {
         // One clock read for all of them; what follows is the encoding itself.
         let now = self.broker.shards().first_mut().map_or(ready, |shard| shard.env().now());
         let mut effects = std::mem::take(&mut self.answers.effects);
+        // Each connection's send takes its time: who waits for a message has waited since it was
+        // sent, and who sent it knows what it said.
+        let carries = |effect: &Effect| matches!(effect, Effect::Fetched { .. });
+        if effects.iter().any(carries) {
+            effects.sort_by_key(|effect| !carries(effect));
+        }
         for effect in effects.drain(..) {
             match effect {
                 Effect::Produced { token, result, timings } => {

@@ -1,15 +1,18 @@
 //! The receive phase: bytes into one shared buffer, frames parsed where they lie.
 //!
 //! Reads top-down: [`Receiver::read`] -> `feed` -> `frames`; [`Receiver::welcome`] does the same with what
-//! came along from another reactor.
+//! came along from another reactor. When enough answers are ready the rest of what was received stays in
+//! the shared buffer, and is what the next turn begins with.
 //!
 //! Invariants: a connection owns memory only while a frame is incomplete, exactly the frame's
 //! size once that is known; all such memory is counted, and at the bound no new frame is begun
 //! (frames already begun go on, so the bound cannot deadlock); readiness is edge-like, so a
-//! connection is read until a short read, or stays in the queue.
+//! connection is read until a short read, or stays in the queue; whose input lies in the shared buffer
+//! is at the front of the queue.
 //! Absent: replies, and anything that waits.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use engine::io::Nanos;
 
@@ -20,6 +23,10 @@ use super::{ConnId, Flow, FrameLen, Limits, Outbox, Service};
 /// The rest of a frame from this size on is received straight into its buffer.
 const DIRECT_BYTES_MIN: usize = 16 << 10;
 
+/// So many answers are worth a turn's end; of the rest of the same input, twice as many each time: it
+/// is the first ones that wake somebody.
+const ANSWERS_PER_TURN: usize = 16;
+
 /// What became of a connection's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -27,6 +34,8 @@ pub(super) enum Outcome {
     Waiting,
     /// Its share of the turn is used up, there may be more.
     More,
+    /// Enough was taken for a turn; the rest lies in the shared buffer.
+    Rest,
     /// Not read from for now.
     Paused,
     /// No more frames: send what is queued and close.
@@ -37,10 +46,20 @@ pub(super) enum Outcome {
     Broken,
 }
 
+/// What of the shared buffer has not been looked at.
+#[derive(Debug)]
+struct Rest {
+    id: ConnId,
+    range: Range<usize>,
+    /// The turn that goes on with it ends after so many answers.
+    answers_max: usize,
+}
+
 /// The receiving half of a pump.
 #[derive(Debug)]
 pub(super) struct Receiver {
     buffer: Vec<u8>,
+    rest: Option<Rest>,
     /// Connections to read, in order of readiness.
     pub(super) queue: VecDeque<ConnId>,
     /// Paused because partial frames use up the budget.
@@ -55,6 +74,7 @@ impl Receiver {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             buffer: vec![0; limits.receive_buffer_bytes.max(4096) as usize],
+            rest: None,
             queue: VecDeque::new(),
             starved: Vec::new(),
             partial_bytes: 0,
@@ -69,6 +89,12 @@ impl Receiver {
             connection.queued = true;
             self.queue.push_back(id);
         }
+    }
+
+    /// Puts the connection whose input lies in the shared buffer in front of all others.
+    pub(super) fn put_first(&mut self, id: ConnId, connection: &mut Connection) {
+        connection.queued = true;
+        self.queue.push_front(id);
     }
 
     /// Whether starved connections may go on: well below the bound, so that they do not flap.
@@ -86,8 +112,18 @@ impl Receiver {
         outbox: &mut Outbox,
     ) -> Outcome {
         let before = connection.partial.capacity() as u64;
+        // Anybody else's is of a connection that has gone.
+        let rest = self.rest.take().filter(|rest| rest.id == id);
         let outcome = match connection.state {
-            State::Open => self.read_frames(id, connection, now, service, outbox),
+            State::Open => {
+                let resumed = rest.map_or(Outcome::More, |rest| {
+                    self.feed_rest(rest, connection, service, outbox)
+                });
+                match resumed {
+                    Outcome::More => self.read_frames(id, connection, now, service, outbox),
+                    outcome => outcome,
+                }
+            }
             State::Closing => Outcome::Waiting,
             State::Lingering => self.discard(connection),
         };
@@ -105,14 +141,10 @@ impl Receiver {
         outbox: &mut Outbox,
     ) -> Outcome {
         connection.progress_at = now;
-        let flow = feed(id, connection, input, service, outbox);
+        let (flow, _) = feed(id, connection, input, service, outbox, usize::MAX);
         self.partial_bytes += connection.partial.capacity() as u64;
-        match flow {
-            // Readiness that was reported to the other reactor is not reported again.
-            Flow::Keep => Outcome::More,
-            Flow::Close => Outcome::Ended,
-            Flow::HandOver(to) => Outcome::Leaving(to),
-        }
+        // Readiness that was reported to the other reactor is not reported again.
+        outcome_of(flow)
     }
 
     /// Bytes received since the last call.
@@ -163,16 +195,14 @@ impl Receiver {
             };
             connection.progress_at = now;
             self.received_bytes += received as u64;
-            let flow = if direct {
-                finish(id, connection, service, outbox)
+            let fed = if direct {
+                outcome_of(finish(id, connection, service, outbox))
             } else {
-                let input = self.buffer.get(..received).unwrap_or_default();
-                feed(id, connection, input, service, outbox)
+                let all = Rest { id, range: 0..received, answers_max: ANSWERS_PER_TURN };
+                self.feed_rest(all, connection, service, outbox)
             };
-            match flow {
-                Flow::Keep => {}
-                Flow::Close => return Outcome::Ended,
-                Flow::HandOver(to) => return Outcome::Leaving(to),
+            if fed != Outcome::More {
+                return fed;
             }
             taken += received;
             if received < asked && !connection.peer_gone {
@@ -184,6 +214,25 @@ impl Receiver {
         }
     }
 
+    /// Hands on what lies in the shared buffer, or as much of it as a turn takes.
+    fn feed_rest<S: Service>(
+        &mut self,
+        rest: Rest,
+        connection: &mut Connection,
+        service: &mut S,
+        outbox: &mut Outbox,
+    ) -> Outcome {
+        let Rest { id, range, answers_max } = rest;
+        let input = self.buffer.get(range.clone()).unwrap_or_default();
+        let (flow, left) = feed(id, connection, input, service, outbox, answers_max);
+        if flow == Flow::Keep && left > 0 {
+            let range = range.end - left..range.end;
+            self.rest = Some(Rest { id, range, answers_max: answers_max.saturating_mul(2) });
+            return Outcome::Rest;
+        }
+        outcome_of(flow)
+    }
+
     fn discard(&mut self, connection: &Connection) -> Outcome {
         match receive(&connection.fd, &mut self.buffer) {
             Moved::Blocked => Outcome::Waiting,
@@ -193,14 +242,24 @@ impl Receiver {
     }
 }
 
-/// Input behind a possibly incomplete frame: completes that one first, then parses in place.
+fn outcome_of(flow: Flow) -> Outcome {
+    match flow {
+        Flow::Keep => Outcome::More,
+        Flow::Close => Outcome::Ended,
+        Flow::HandOver(to) => Outcome::Leaving(to),
+    }
+}
+
+/// Input behind a possibly incomplete frame: completes that one first, then parses in place. Also how
+/// many bytes at its end are left because `answers_max` are ready.
 fn feed<S: Service>(
     id: ConnId,
     connection: &mut Connection,
     mut input: &[u8],
     service: &mut S,
     outbox: &mut Outbox,
-) -> Flow {
+    answers_max: usize,
+) -> (Flow, usize) {
     while !connection.partial.is_empty() && !input.is_empty() {
         if connection.frame_bytes == 0 {
             match service.frame_len(&connection.partial) {
@@ -212,7 +271,7 @@ fn feed<S: Service>(
                     continue;
                 }
                 FrameLen::Frame(bytes) => reserve(connection, bytes),
-                FrameLen::Bad(reply) => return refuse(id, &reply, outbox),
+                FrameLen::Bad(reply) => return (refuse(id, &reply, outbox), 0),
             }
         }
         let missing = connection.frame_bytes.saturating_sub(connection.partial.len());
@@ -221,17 +280,17 @@ fn feed<S: Service>(
         input = rest;
         match finish(id, connection, service, outbox) {
             Flow::Keep => {}
-            Flow::Close => return Flow::Close,
+            Flow::Close => return (Flow::Close, 0),
             Flow::HandOver(to) => {
                 connection.partial.extend_from_slice(input);
-                return Flow::HandOver(to);
+                return (Flow::HandOver(to), 0);
             }
         }
     }
     if !connection.partial.is_empty() {
-        return settle(id, connection, service, outbox);
+        return (settle(id, connection, service, outbox), 0);
     }
-    frames(id, connection, input, service, outbox)
+    frames(id, connection, input, service, outbox, answers_max)
 }
 
 /// A header may just have become complete: learn the frame's length now, so that the rest is
@@ -252,42 +311,47 @@ fn settle<S: Service>(
     finish(id, connection, service, outbox)
 }
 
-/// Parses whole frames where they lie; what is left over becomes the partial frame.
+/// Parses whole frames where they lie; what is left over becomes the partial frame, unless
+/// `answers_max` are ready before the end: then it is left, so many bytes.
 fn frames<S: Service>(
     id: ConnId,
     connection: &mut Connection,
     mut input: &[u8],
     service: &mut S,
     outbox: &mut Outbox,
-) -> Flow {
+    answers_max: usize,
+) -> (Flow, usize) {
     while !input.is_empty() {
         let bytes = match service.frame_len(input) {
             FrameLen::Need(_) => 0,
             FrameLen::Frame(bytes) => bytes.max(1),
-            FrameLen::Bad(reply) => return refuse(id, &reply, outbox),
+            FrameLen::Bad(reply) => return (refuse(id, &reply, outbox), 0),
         };
         match input.split_at_checked(bytes) {
             Some((frame, rest)) if bytes > 0 => {
                 match service.on_frame(id, frame, outbox) {
                     Flow::Keep => {}
-                    Flow::Close => return Flow::Close,
+                    Flow::Close => return (Flow::Close, 0),
                     Flow::HandOver(to) => {
                         connection.partial.extend_from_slice(input);
-                        return Flow::HandOver(to);
+                        return (Flow::HandOver(to), 0);
                     }
                 }
                 input = rest;
+                if service.answerable() >= answers_max {
+                    return (Flow::Keep, input.len());
+                }
             }
             _ => {
                 if bytes > 0 {
                     reserve(connection, bytes);
                 }
                 connection.partial.extend_from_slice(input);
-                return Flow::Keep;
+                return (Flow::Keep, 0);
             }
         }
     }
-    Flow::Keep
+    (Flow::Keep, 0)
 }
 
 /// Hands over the partial frame if it is whole.

@@ -131,6 +131,13 @@ pub trait Service {
         true
     }
 
+    /// Requests of this turn that will be answered at its end. When there are many, the turn ends
+    /// before the rest of the input is looked at: who gets the first answers is awake, and at work
+    /// on the next requests, while this reactor works on the rest.
+    fn answerable(&self) -> usize {
+        0
+    }
+
     /// Whether to leave input in the sockets until a completion makes room.
     fn is_congested(&self) -> bool {
         false

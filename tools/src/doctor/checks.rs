@@ -202,9 +202,9 @@ fn cores(facts: &Facts) -> Verdict {
         return (Level::Fail, what, "use --wait hybrid, or give the process more cores");
     }
     if !facts.cpus.is_empty() && reactors > facts.cpus.len() {
-        let cpus = facts.cpus.len();
+        let cpus = list(&facts.cpus);
         let what = format!(
-            "{reactors} reactors, but this process may run on {cpus} CPU(s): each needs one of its own"
+            "{reactors} reactors, but this process may run on {cpus} only: each needs a CPU of its own"
         );
         return (Level::Fail, what, "use as many reactors as there are CPUs, or fewer");
     }
@@ -213,7 +213,7 @@ fn cores(facts: &Facts) -> Verdict {
         return (Level::Warn, what, "use fewer reactors, or raise the quota of the control group");
     }
     let mode = if wanted.poll { ", polling" } else { "" };
-    (Level::Ok, format!("{cores} to have for {reactors} reactor(s){mode}"), "")
+    (Level::Ok, format!("{cores} to have, {reactors} wanted{mode}"), "")
 }
 
 fn file_system(facts: &Facts) -> Verdict {

@@ -186,7 +186,12 @@ pub(super) const ROWS: [Row; 53] = [
         Nanos,
         "Time in which the reactor worked, instead of looking for work or sleeping",
     ),
-    ("pump_turns", "pump_turns", Counter, "Times the reactor looked after everything it has"),
+    (
+        "pump_turns",
+        "pump_turns",
+        Counter,
+        "Turns of the reactor; looking for work and sleeping in between are none",
+    ),
 ];
 
 /// The node's counters: one metric each, one line a shard or reactor.

@@ -136,7 +136,7 @@ fn cores_and_reactors() {
     expect(
         "cores",
         Level::Fail,
-        ["4 reactors, but this process may run on 2 CPU(s)", "fewer"],
+        ["4 reactors, but this process may run on 0, 1 only", "fewer"],
         |f| f.wanted.reactors = 4,
     );
     expect("cores", Level::Warn, ["2 reactors, but time for 1", "quota"], |f| {
