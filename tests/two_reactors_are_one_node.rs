@@ -242,7 +242,7 @@ fn more_reactors_than_cpus_or_shards_are_refused_with_advice() {
         run_badly(&[&["serve", "--data", path, "--listen", "127.0.0.1:0"], options].concat(), 3)
     };
     let refused = serve(&["--reactors", "255"]);
-    assert!(refused.contains("each needs one of its own"), "{refused}");
+    assert!(refused.contains("each needs a CPU of its own"), "{refused}");
     assert!(!data.exists(), "nothing was formatted");
     if has_two_cpus() {
         Node::start(&data, &[]).stop();
