@@ -57,6 +57,9 @@ pub struct Limits {
     pub receive_buffer_bytes: u32,
     /// What one connection may send before the next one has its turn.
     pub turn_bytes_max: u32,
+    /// Of the only connection that is to be read: so many answers are worth a turn's end, and twice as
+    /// many each time of the rest of the same input. Polling reactors do not do this.
+    pub answers_per_turn: usize,
     /// Incomplete frames of all connections; at the bound no new frame is begun.
     pub partial_bytes_max: u64,
     /// Unsent output of a connection at which the node stops reading from it.
@@ -81,6 +84,7 @@ impl Default for Limits {
             connections_per_address_max: 0,
             receive_buffer_bytes: 256 << 10,
             turn_bytes_max: 256 << 10,
+            answers_per_turn: 16,
             partial_bytes_max: 256 << 20,
             unsent_bytes_max: 8 << 20,
             hello_deadline_ms: 10_000,

@@ -384,9 +384,6 @@ impl<S: Service> Pump<S> {
             let outcome =
                 self.receiver.read(id, connection, now, &mut self.service, &mut self.outbox);
             self.settle(id, outcome, now);
-            if outcome == Outcome::Rest {
-                return;
-            }
         }
     }
 
@@ -396,7 +393,6 @@ impl<S: Service> Pump<S> {
         match outcome {
             Outcome::Waiting | Outcome::Paused => {}
             Outcome::More => self.receiver.enqueue(id, connection),
-            Outcome::Rest => self.receiver.put_first(id, connection),
             Outcome::Ended => {
                 connection.state = State::Closing;
                 connection.progress_at = now;

@@ -163,7 +163,13 @@ impl Seat {
             let ring = Ring::new(config.ring)?;
             let service = make(&ring).map_err(ReactorError::Service)?;
             let ways = (signal, Passages::new(mesh));
-            let mut pump = Pump::new(ring, listener, service, ways, config.limits);
+            let mut limits = config.limits;
+            if config.wait == super::WaitMode::Poll {
+                // The first answers need not leave early to wake somebody while this thread goes on:
+                // who has cores for polling does not sleep in turn with its clients.
+                limits.answers_per_turn = usize::MAX;
+            }
+            let mut pump = Pump::new(ring, listener, service, ways, limits);
             let _ = ready.send(());
             drop(ready);
             executor::drive(&mut pump, config.wait, config.yield_in_flight).await

@@ -1,8 +1,8 @@
 //! The receive phase: bytes into one shared buffer, frames parsed where they lie.
 //!
 //! Reads top-down: [`Receiver::read`] -> `feed` -> `frames`; [`Receiver::welcome`] does the same with what
-//! came along from another reactor. When enough answers are ready the rest of what was received stays in
-//! the shared buffer, and is what the next turn begins with.
+//! came along from another reactor. When nobody else is to be read and enough answers are ready, the rest of
+//! what was received stays in the shared buffer, and is what the next turn begins with.
 //!
 //! Invariants: a connection owns memory only while a frame is incomplete, exactly the frame's
 //! size once that is known; all such memory is counted, and at the bound no new frame is begun
@@ -23,10 +23,6 @@ use super::{ConnId, Flow, FrameLen, Limits, Outbox, Service};
 /// The rest of a frame from this size on is received straight into its buffer.
 const DIRECT_BYTES_MIN: usize = 16 << 10;
 
-/// So many answers are worth a turn's end; of the rest of the same input, twice as many each time: it
-/// is the first ones that wake somebody.
-const ANSWERS_PER_TURN: usize = 16;
-
 /// What became of a connection's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -34,8 +30,6 @@ pub(super) enum Outcome {
     Waiting,
     /// Its share of the turn is used up, there may be more.
     More,
-    /// Enough was taken for a turn; the rest lies in the shared buffer.
-    Rest,
     /// Not read from for now.
     Paused,
     /// No more frames: send what is queued and close.
@@ -91,12 +85,6 @@ impl Receiver {
         }
     }
 
-    /// Puts the connection whose input lies in the shared buffer in front of all others.
-    pub(super) fn put_first(&mut self, id: ConnId, connection: &mut Connection) {
-        connection.queued = true;
-        self.queue.push_front(id);
-    }
-
     /// Whether starved connections may go on: well below the bound, so that they do not flap.
     pub(super) fn has_relief(&self) -> bool {
         !self.starved.is_empty() && self.partial_bytes <= self.limits.partial_bytes_max / 4 * 3
@@ -116,13 +104,8 @@ impl Receiver {
         let rest = self.rest.take().filter(|rest| rest.id == id);
         let outcome = match connection.state {
             State::Open => {
-                let resumed = rest.map_or(Outcome::More, |rest| {
-                    self.feed_rest(rest, connection, service, outbox)
-                });
-                match resumed {
-                    Outcome::More => self.read_frames(id, connection, now, service, outbox),
-                    outcome => outcome,
-                }
+                let ended = rest.and_then(|rest| self.feed_rest(rest, connection, service, outbox));
+                ended.unwrap_or_else(|| self.read_frames(id, connection, now, service, outbox))
             }
             State::Closing => Outcome::Waiting,
             State::Lingering => self.discard(connection),
@@ -144,7 +127,7 @@ impl Receiver {
         let (flow, _) = feed(id, connection, input, service, outbox, usize::MAX);
         self.partial_bytes += connection.partial.capacity() as u64;
         // Readiness that was reported to the other reactor is not reported again.
-        outcome_of(flow)
+        ended_by(flow).unwrap_or(Outcome::More)
     }
 
     /// Bytes received since the last call.
@@ -195,14 +178,15 @@ impl Receiver {
             };
             connection.progress_at = now;
             self.received_bytes += received as u64;
-            let fed = if direct {
-                outcome_of(finish(id, connection, service, outbox))
+            let ended = if direct {
+                ended_by(finish(id, connection, service, outbox))
             } else {
-                let all = Rest { id, range: 0..received, answers_max: ANSWERS_PER_TURN };
+                let all =
+                    Rest { id, range: 0..received, answers_max: self.limits.answers_per_turn };
                 self.feed_rest(all, connection, service, outbox)
             };
-            if fed != Outcome::More {
-                return fed;
+            if let Some(outcome) = ended {
+                return outcome;
             }
             taken += received;
             if received < asked && !connection.peer_gone {
@@ -214,23 +198,28 @@ impl Receiver {
         }
     }
 
-    /// Hands on what lies in the shared buffer, or as much of it as a turn takes.
+    /// Hands on what lies in the shared buffer; `None`: there may be more in the socket. If nobody else
+    /// is to be read, and it is much, only the part whose answers are worth a turn's end. (With others the
+    /// turn has answers for several, and is better not cut up.)
     fn feed_rest<S: Service>(
         &mut self,
         rest: Rest,
         connection: &mut Connection,
         service: &mut S,
         outbox: &mut Outbox,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let Rest { id, range, answers_max } = rest;
+        let is_alone = self.queue.is_empty() && service.answerable() == 0;
         let input = self.buffer.get(range.clone()).unwrap_or_default();
-        let (flow, left) = feed(id, connection, input, service, outbox, answers_max);
+        let limit = if is_alone { answers_max } else { usize::MAX };
+        let (flow, left) = feed(id, connection, input, service, outbox, limit);
         if flow == Flow::Keep && left > 0 {
             let range = range.end - left..range.end;
             self.rest = Some(Rest { id, range, answers_max: answers_max.saturating_mul(2) });
-            return Outcome::Rest;
+            // The queue is empty: it will be the first in it.
+            return Some(Outcome::More);
         }
-        outcome_of(flow)
+        ended_by(flow)
     }
 
     fn discard(&mut self, connection: &Connection) -> Outcome {
@@ -242,11 +231,12 @@ impl Receiver {
     }
 }
 
-fn outcome_of(flow: Flow) -> Outcome {
+/// What a frame made of its connection, if that is not read any more.
+fn ended_by(flow: Flow) -> Option<Outcome> {
     match flow {
-        Flow::Keep => Outcome::More,
-        Flow::Close => Outcome::Ended,
-        Flow::HandOver(to) => Outcome::Leaving(to),
+        Flow::Keep => None,
+        Flow::Close => Some(Outcome::Ended),
+        Flow::HandOver(to) => Some(Outcome::Leaving(to)),
     }
 }
 

@@ -131,9 +131,9 @@ pub trait Service {
         true
     }
 
-    /// Requests of this turn that will be answered at its end. When there are many, the turn ends
-    /// before the rest of the input is looked at: who gets the first answers is awake, and at work
-    /// on the next requests, while this reactor works on the rest.
+    /// Requests of this turn that will be answered at its end. When they are many, and of the only
+    /// connection that is to be read, the turn ends before the rest of its input is looked at: its peer
+    /// is awake, and at work on the next requests, while this reactor works on the rest.
     fn answerable(&self) -> usize {
         0
     }

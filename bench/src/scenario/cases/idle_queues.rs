@@ -1,7 +1,8 @@
 //! Case 9: what queues take that nobody uses, and what those take that are written to.
 //!
 //! The growth of the node's resident set over the number of queues, and of its open descriptors:
-//! there is no file for a queue. Those in use are weighed against the same load to a single queue. A million of them are made in the first round only.
+//! there is no file for a queue. Those in use are weighed against the same load to a single queue. A
+//! million of them are made in the first round only.
 
 use std::fs;
 use std::sync::Arc;
