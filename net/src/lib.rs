@@ -5,6 +5,7 @@
 //! tokio service.
 
 pub mod client;
+pub mod loopback;
 pub mod native;
 pub mod node;
 pub mod server;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use engine::batch::{NewRecord, append_single};
 use engine::limits::WAIT_MS_MAX;
+use net::loopback::connect;
 use net::wire::limits::{BATCH_BYTES_MAX, REPLY_BYTES_MAX};
 use net::wire::{
     AckLevel, Fetch, Hello, ListKind, ListOffsets, OffsetReply, Produce, Reply, Request,
@@ -35,8 +36,7 @@ impl Control {
     /// When nobody listens there, or it is no node.
     pub fn connect(addr: SocketAddr) -> Result<Self, LoadError> {
         let connected = || {
-            let stream = TcpStream::connect_timeout(&addr, REPLY_TIMEOUT)?;
-            stream.set_nodelay(true)?;
+            let stream = connect(addr, REPLY_TIMEOUT)?;
             stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
             Ok(stream)
         };

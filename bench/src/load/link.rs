@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use net::loopback::connect;
 use net::wire::frame_length;
 use net::wire::limits::REPLY_BYTES_MAX;
 
@@ -39,8 +40,7 @@ impl Link {
         input_bytes: usize,
     ) -> Result<Self, LoadError> {
         let connected = || {
-            let stream = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
-            stream.set_nodelay(true)?;
+            let stream = connect(addr, CONNECT_TIMEOUT)?;
             stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
             Ok(stream)
         };

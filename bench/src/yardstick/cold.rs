@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engine::device::ColdWay;
+use net::loopback::connect;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::sendfile::sendfile;
 use rand::SeedableRng;
@@ -26,6 +27,7 @@ use super::probe::on_measuring_thread;
 use super::process::thread_cpu;
 use super::space::{Aligned, Space};
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the receiver takes at once.
 const RECEIVE_BYTES: usize = 256 << 10;
 
@@ -98,7 +100,7 @@ pub(super) fn drain() -> Result<(TcpStream, JoinHandle<io::Result<u64>>), Yardst
     let failed = YardstickError::socket;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("binding"))?;
     let addr = listener.local_addr().map_err(failed("binding"))?;
-    let socket = TcpStream::connect(addr).map_err(failed("connecting"))?;
+    let socket = connect(addr, CONNECT_TIMEOUT).map_err(failed("connecting"))?;
     let (mut peer, _) = listener.accept().map_err(failed("accepting"))?;
     let receiver = thread::spawn(move || {
         let (mut buffer, mut received) = (vec![0; RECEIVE_BYTES], 0);

@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use net::loopback::connect;
+
 use super::YardstickError;
 use super::probe::{
     Measured, Probe, Start, Tally, Wait, on_measuring_thread, wait_until, yield_now,
@@ -76,8 +78,7 @@ impl Client {
             return Err(YardstickError::BadProbe("a request has 12 bytes to 1 MiB"));
         }
         let connected = || {
-            let stream = TcpStream::connect(server)?;
-            stream.set_nodelay(true)?;
+            let stream = connect(server, REPLY_TIMEOUT)?;
             stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
             stream.set_nonblocking(wait == Wait::Spinning)?;
             io::Result::Ok(stream)

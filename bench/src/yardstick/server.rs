@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use net::loopback::do_not_pace;
 use net::server::bare::Bare;
 use net::server::{Reactor, ReactorConfig, ReactorError, WaitMode, bind};
 
@@ -176,6 +177,7 @@ impl Ready {
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
         let (listener, addr) = bound.map_err(YardstickError::socket("binding a loopback port"))?;
+        do_not_pace(&listener, addr);
         let writer = match (spec.kind, &spec.dir) {
             (Kind::Echo, _) => None,
             (Kind::EchoDurable, Some(dir)) => Some(DurableWriter::new(dir)?),

@@ -3,15 +3,18 @@
 //! work for it, too).
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use net::loopback::connect;
 
 use super::YardstickError;
 use super::cold::ColdReads;
 use super::probe::on_measuring_thread;
 use super::process::thread_cpu;
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVE_BYTES: usize = 256 << 10;
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 
@@ -32,7 +35,7 @@ pub fn stream(
     let address = listener.local_addr().map_err(failed())?;
     let receiver = thread::spawn(move || swallow(&listener));
     let sent = on_measuring_thread(cpu, || {
-        let mut stream = TcpStream::connect(address).map_err(failed())?;
+        let mut stream = connect(address, CONNECT_TIMEOUT).map_err(failed())?;
         let block = vec![b'.'; block_bytes];
         let (began, cpu) = (Instant::now(), thread_cpu());
         let mut bytes = 0;

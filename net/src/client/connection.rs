@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::in_flight::{InFlight, ReplyReceiver, Turn, aborted};
 use super::{ClientConfig, ClientError};
+use crate::loopback::do_not_pace;
 use crate::wire::limits::{BATCH_BYTES_MAX, PING_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::wire::{
     Hello, Reply, Request, RequestHeader, VERSION, decode_reply, encode_request, frame_length,
@@ -178,13 +179,27 @@ fn timed_out(timeout: Duration) -> ClientError {
     ClientError::TimedOut { timeout_ms: timeout.as_millis() as u64 }
 }
 
+/// The first that answers; the error is the last one's.
+async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for &address in addresses {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        do_not_pace(&socket, address);
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
 async fn say_hello(
     addresses: &[SocketAddr],
     config: &ClientConfig,
     shard_wish: u16,
 ) -> Result<(TcpStream, BytesMut, Node), ClientError> {
     let connect = |error| ClientError::Connect { source: Arc::new(error) };
-    let mut stream = TcpStream::connect(addresses).await.map_err(connect)?;
+    let mut stream = connect_to_any(addresses).await.map_err(connect)?;
     stream.set_nodelay(true).map_err(connect)?;
     let hello = Request::Hello(Hello {
         version_min: VERSION,

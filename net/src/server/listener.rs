@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::loopback::do_not_pace;
+
 /// Connections the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
 /// Between two attempts while the port is in use.
@@ -20,6 +22,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // Connections of an earlier life in TIME_WAIT do not keep the port; a listener does.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    do_not_pace(&socket, address);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     /// Numbers of the CPUs this process may run on; empty if the system does not say.
     pub(crate) cpus: Vec<usize>,
     pub(crate) disk: Disk,
+    /// `net.ipv4.tcp_congestion_control`: of every connection that is not on loopback.
+    pub(crate) congestion_control: Option<String>,
     pub(crate) tuned: Tuned,
     pub(crate) clock: Clock,
 }

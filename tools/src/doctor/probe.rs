@@ -72,6 +72,7 @@ pub(super) fn facts(options: &Options) -> Facts {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         cpus: cpus(),
         disk: disk(&options.data),
+        congestion_control: text("/proc/sys/net/ipv4/tcp_congestion_control"),
         tuned: tuned(&options.data),
         clock: Clock {
             unix_seconds: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),

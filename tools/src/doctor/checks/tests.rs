@@ -34,6 +34,7 @@ fn good() -> Facts {
             direct: Direct::Works,
             space: Some(Space { used: 40 * GIB, available: 60 * GIB }),
         },
+        congestion_control: Some("cubic".to_owned()),
         tuned: Tuned::Yes,
         clock: Clock {
             unix_seconds: EPOCH_MIN + 1,
@@ -178,6 +179,14 @@ fn room() {
         f.disk.formatted = true;
     });
     expect("space", Level::Note, ["does not say", ""], |f| f.disk.space = None);
+}
+
+#[test]
+fn networks() {
+    expect("network", Level::Note, ["bbr", "tcp_congestion_control=cubic"], |f| {
+        f.congestion_control = Some("bbr".to_owned());
+    });
+    expect("network", Level::Ok, ["does not say", ""], |f| f.congestion_control = None);
 }
 
 #[test]
