@@ -253,6 +253,8 @@ impl Log {
         block.append(entry.head);
         block.append(entry.rest);
         block.append_zeros(block.published().next_multiple_of(ENTRY_ALIGN) - block.published());
+        // The next is likely to be as long.
+        block.prefetch(entry_bytes);
         open.entries += 1;
         open.records += u64::from(entry.records);
         open.urgent |= entry.ack >= AckLevel::Written;

@@ -96,10 +96,13 @@ impl<E: Env> Shard<E> {
             flush: request.ack.max(queue.visibility),
             kept_back: false,
         };
-        let appended = self
-            .log
-            .append(self.env.disk(), request.gathered, &entry)
-            .map_err(ProduceError::Append)?;
+        // Used where it was returned, not moved: a copy in one piece of what was stored in two waits until
+        // the batch's bytes have left the store buffer (measured: a tenth of a produce).
+        let result = self.log.append(self.env.disk(), request.gathered, &entry);
+        let appended = match &result {
+            Ok(appended) => appended,
+            Err(error) => return Err(ProduceError::Append(*error)),
+        };
         self.counters.batches += 1;
         self.counters.records += u64::from(entry.records);
         self.counters.batch_bytes += request.batch.len() as u64;
@@ -107,12 +110,12 @@ impl<E: Env> Shard<E> {
             let group = appended.sequence;
             self.sequences.appended(request.queue, numbered, base_offset, group);
         }
-        self.index(request, &appended, entry.records);
+        self.index(request, appended, entry.records);
         if keyed {
             let current = self.log.segments().current();
             self.sealing.keys.add_batch(current, request.batch, request.queue, base_offset);
         }
-        self.wait(request, &appended, base_offset);
+        self.wait(request, appended, base_offset);
         Ok(())
     }
 

@@ -155,6 +155,19 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The request.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        match self {
+            Self::Produced { token, .. }
+            | Self::Fetched { token, .. }
+            | Self::LookedUp { token, .. }
+            | Self::Sought { token, .. } => *token,
+        }
+    }
+}
+
 /// Where a time is in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sought {

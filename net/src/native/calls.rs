@@ -15,11 +15,15 @@ pub(super) struct Call {
     pub(super) topic: u32,
 }
 
+/// A cache line each.
 #[derive(Debug)]
+#[repr(align(64))]
 enum Slot {
     Free { next: Option<u32> },
     Used { call: Call, gathered: Nanos },
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// A slab: the token is the slot's number, used again only after its answer was taken.
 #[derive(Debug, Default)]

@@ -22,6 +22,8 @@ pub(super) struct Sending {
     ready: Nanos,
     /// Its receive pass ended: until then its own requests were being received.
     pub(super) received: Nanos,
+    /// Which of the answers are to requests of this turn: empty between turns.
+    new: Vec<bool>,
     /// Replies to earlier requests, and to those of this turn.
     produced: [u32; 2],
     fetched: [u32; 2],
@@ -60,19 +62,23 @@ impl<E: Env> Desk<E> {
         if effects.iter().any(carries) {
             effects.sort_by_key(|effect| !carries(effect));
         }
-        for effect in effects.drain(..) {
+        // By now their calls lie in no near cache: looked at together they are waited for once.
+        let mut new = std::mem::take(&mut self.sending.new);
+        new.extend(effects.iter().map(|effect| self.calls.is_new(effect.token())));
+        for (effect, is_new) in effects.drain(..).zip(new.drain(..)) {
             match effect {
                 Effect::Produced { token, result, timings } => {
-                    self.reply_produce(token, result, timings, now, out);
+                    self.reply_produce(token, result, (timings, is_new), now, out);
                 }
                 Effect::Fetched { token, result, timings } => {
-                    self.reply_fetch(token, result, timings, now, out);
+                    self.reply_fetch(token, result, (timings, is_new), now, out);
                 }
                 Effect::Sought { token, result } => self.reply_seek(token, result, out),
                 Effect::LookedUp { token, result } => self.reply_lookup(token, result, out),
             }
         }
         self.answers.effects = effects;
+        self.sending.new = new;
     }
 
     /// Topics have changed: all reactors learn it, and when they can serve what is new, whoever
@@ -94,11 +100,10 @@ impl<E: Env> Desk<E> {
         &mut self,
         token: Token,
         result: Result<u64, ProduceError>,
-        timings: stage::Timings,
+        (timings, is_new): (stage::Timings, bool),
         now: Nanos,
         out: &mut Out<'_>,
     ) {
-        let is_new = self.calls.is_new(token);
         let Some(Call { caller, header, .. }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         match result {
@@ -116,11 +121,10 @@ impl<E: Env> Desk<E> {
         &mut self,
         token: Token,
         result: Result<Fetched, FetchError>,
-        timings: stage::Timings,
+        (timings, is_new): (stage::Timings, bool),
         now: Nanos,
         out: &mut Out<'_>,
     ) {
-        let is_new = self.calls.is_new(token);
         let Some(Call { caller, header, topic }) = self.answered(token) else { return };
         let header = header.reply(on_the_wire(&timings, self.sending.found(is_new), now));
         let op = Operation::Fetch.as_u8();

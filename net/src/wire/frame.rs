@@ -77,6 +77,7 @@ pub fn peek_reply(frame: &[u8]) -> Option<(u32, bool)> {
 }
 
 /// Reads a request's header; the cursor that comes back stands at the body.
+#[inline]
 pub(super) fn read_request_head(
     frame: &[u8],
 ) -> Result<(u8, RequestHeader, Cursor<'_>), DecodeError> {
