@@ -47,7 +47,7 @@ const PREFILL_STEP_KIB_MAX: u32 = 64 << 10;
 pub struct Choices {
     /// How groups become durable.
     pub flush: Flush,
-    /// Device writes in flight per shard.
+    /// Device writes in flight per shard; twice as many of full groups.
     pub groups_inflight_max: u32,
     /// What a group grows to under load, in KiB.
     pub group_kib: u32,

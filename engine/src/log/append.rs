@@ -14,7 +14,8 @@ use crate::limits::{
 /// How the writer behaves; everything else is format.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
-    /// Device writes in flight.
+    /// Device writes in flight; [`FULL_GROUPS_FACTOR`](crate::limits::FULL_GROUPS_FACTOR) times as many
+    /// of full groups.
     pub groups_inflight_max: usize,
     /// A group is sealed rather than grow beyond this, in bytes.
     pub group_bytes_max: u32,

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::io::{FileId, Nanos, OpId};
+use crate::limits::FULL_GROUPS_FACTOR;
 
 /// How a group is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,14 +148,23 @@ impl Commit {
         self.durable_wanted > self.durable && (self.inflight > 0 || !self.syncs.is_empty())
     }
 
-    /// Whether the pipeline has room for a write.
+    /// Whether the open group may be cut, though more would fit into it.
     #[must_use]
     pub fn has_room(&self) -> bool {
+        self.occupied() < self.inflight_max
+    }
+
+    /// Whether a group may go that takes no more.
+    fn has_room_for_full(&self) -> bool {
+        self.occupied() < FULL_GROUPS_FACTOR * self.inflight_max
+    }
+
+    fn occupied(&self) -> usize {
         match self.flush {
-            Flush::Dsync => self.inflight < self.inflight_max,
+            Flush::Dsync => self.inflight,
             // Write and sync are the two halves of one durable write: while both kinds fill the
             // pipeline, arrivals gather, and fewer flushes carry more.
-            Flush::Fdatasync => self.inflight + self.syncs.len() < self.inflight_max,
+            Flush::Fdatasync => self.inflight + self.syncs.len(),
         }
     }
 
@@ -163,12 +173,16 @@ impl Commit {
         self.durable_wanted = self.durable_wanted.max(sequence);
     }
 
-    /// What to do next, given whether a group `waits` to be written. Without one, a sync may still
+    /// What to do next, given whether a group that was cut `waits` to be written. Without one, a sync may still
     /// be due for plain groups that became wanted later.
     #[must_use]
     pub fn next(&self, waits: bool) -> Next {
         if self.durable_wanted <= self.durable {
-            return if waits && self.has_room() { Next::Write(Way::Plain) } else { Next::Wait };
+            return if waits && self.has_room_for_full() {
+                Next::Write(Way::Plain)
+            } else {
+                Next::Wait
+            };
         }
         match self.flush {
             Flush::Dsync => self.next_dsync(waits),
@@ -183,13 +197,13 @@ impl Commit {
         if let Some(file) = self.unsynced() {
             return Next::Sync(file);
         }
-        if waits && self.has_room() { Next::Write(Way::Durable) } else { Next::Wait }
+        if waits && self.has_room_for_full() { Next::Write(Way::Durable) } else { Next::Wait }
     }
 
     /// A sync before a write: who has waited longer goes first.
     fn next_fdatasync(&self, waits: bool) -> Next {
         match self.unsynced_wanted() {
-            _ if !self.has_room() => Next::Wait,
+            _ if !self.has_room_for_full() => Next::Wait,
             Some(file) => Next::Sync(file),
             None if waits => Next::Write(Way::Plain),
             None => Next::Wait,

@@ -142,6 +142,33 @@ fn every_level_is_acknowledged_and_offsets_have_no_gap() {
 }
 
 #[test]
+fn full_groups_go_where_one_that_can_grow_waits() {
+    let mut options = options(64 << 20);
+    options.writer.groups_inflight_max = 2;
+    let env = SimEnv::new(Config::default(), 7);
+    let mut shard = Shard::open(env, &options, |_| {}).unwrap();
+    shard.add_queue(QUEUE, AckLevel::Durable, false);
+    let mut effects = Vec::new();
+    let before = shard.counters().groups;
+    // Two of these fill a group; the last one is alone in its group.
+    for token in 0..7 {
+        produce(&mut shard, token, AckLevel::Durable, &[7; 120 << 10], &mut effects);
+    }
+    turn(&mut shard, &mut effects);
+    assert_eq!(shard.counters().groups - before, 3, "three are full, the fourth may grow");
+    settle(&mut shard, &mut effects);
+    assert_eq!(acks(&effects).len(), 7);
+    let before = shard.counters().groups;
+    for token in 7..12 {
+        produce(&mut shard, token, AckLevel::Durable, b"short", &mut effects);
+        turn(&mut shard, &mut effects);
+    }
+    assert_eq!(shard.counters().groups - before, 2, "the third gathers");
+    settle(&mut shard, &mut effects);
+    assert_eq!(acks(&effects).len(), 12);
+}
+
+#[test]
 fn the_log_rolls_and_restarts() {
     let segment_bytes = 256 << 10;
     let mut shard = shard(3, segment_bytes, AckLevel::Durable);

@@ -26,6 +26,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "a-group-that-can-grow-goes-like-a-full-one",
+        edits: &[(
+            COMMIT,
+            "        self.occupied() < self.inflight_max\n",
+            "        self.has_room_for_full()\n",
+        )],
+    },
+    Mutant {
+        name: "a-full-group-waits-like-one-that-can-grow",
+        edits: &[(
+            COMMIT,
+            "        self.occupied() < FULL_GROUPS_FACTOR * self.inflight_max\n",
+            "        self.has_room()\n",
+        )],
+    },
+    Mutant {
         name: "a-hole-between-segments-is-not-seen",
         edits: &[(
             RECOVER_FILES,
