@@ -149,7 +149,7 @@ pub const ALL: &[Case] = &[
         number: 13,
         name: "overload",
         what: "twice the peak offered for a minute: goodput, memory, back to normal",
-        takes: "4 minutes, 5 GB of disk",
+        takes: "7 minutes, 6 GB of disk",
         how: How::Stage(overload::measure),
     },
     Case {
