@@ -43,20 +43,6 @@ const KEPT_BYTES_MIN: u32 = 64 << 10;
 /// ... as many as this; they do not count as used.
 const KEPT_BYTES_MAX: u32 = 6 << 20;
 
-/// The CPU finds out by itself that more than this follows.
-const PREFETCH_BYTES_MAX: u32 = 4 << 10;
-const CACHE_LINE_BYTES: usize = 64;
-
-#[cfg(target_arch = "x86_64")]
-fn prefetch_for_write(at: *const u8) {
-    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-    // SAFETY: a hint; it reads and writes nothing and cannot fault, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn prefetch_for_write(_: *const u8) {}
-
 impl Free {
     fn take(&mut self, len: u32) -> Option<NonNull<u8>> {
         let at = self.blocks.iter().rposition(|(_, free)| *free == len)?;
@@ -126,6 +112,20 @@ fn layout(len: u32) -> Layout {
         Err(_) => unreachable!("a u32 length with block alignment is a valid layout"),
     }
 }
+
+/// The CPU finds out by itself that more than this follows.
+const PREFETCH_BYTES_MAX: u32 = 4 << 10;
+const CACHE_LINE_BYTES: usize = 64;
+
+#[cfg(target_arch = "x86_64")]
+fn prefetch_for_write(at: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    // SAFETY: a hint; it reads and writes nothing and cannot fault, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch_for_write(_: *const u8) {}
 
 struct Memory {
     bytes: NonNull<u8>,

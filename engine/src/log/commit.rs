@@ -151,20 +151,20 @@ impl Commit {
     /// Whether the open group may be cut, though more would fit into it.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.occupied() < self.inflight_max
+        match self.flush {
+            Flush::Dsync => self.inflight < self.inflight_max,
+            // Write and sync are the two halves of one durable write: while both kinds fill the
+            // pipeline, arrivals gather, and fewer flushes carry more.
+            Flush::Fdatasync => self.inflight + self.syncs.len() < self.inflight_max,
+        }
     }
 
     /// Whether a group may go that takes no more.
     fn has_room_for_full(&self) -> bool {
-        self.occupied() < FULL_GROUPS_FACTOR * self.inflight_max
-    }
-
-    fn occupied(&self) -> usize {
         match self.flush {
-            Flush::Dsync => self.inflight,
-            // Write and sync are the two halves of one durable write: while both kinds fill the
-            // pipeline, arrivals gather, and fewer flushes carry more.
-            Flush::Fdatasync => self.inflight + self.syncs.len(),
+            Flush::Dsync => self.inflight < FULL_GROUPS_FACTOR * self.inflight_max,
+            // More syncs at once would carry less each.
+            Flush::Fdatasync => self.has_room(),
         }
     }
 
@@ -203,7 +203,7 @@ impl Commit {
     /// A sync before a write: who has waited longer goes first.
     fn next_fdatasync(&self, waits: bool) -> Next {
         match self.unsynced_wanted() {
-            _ if !self.has_room_for_full() => Next::Wait,
+            _ if !self.has_room() => Next::Wait,
             Some(file) => Next::Sync(file),
             None if waits => Next::Write(Way::Plain),
             None => Next::Wait,

@@ -29,16 +29,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "a-group-that-can-grow-goes-like-a-full-one",
         edits: &[(
             COMMIT,
-            "        self.occupied() < self.inflight_max\n",
-            "        self.has_room_for_full()\n",
+            "Flush::Dsync => self.inflight < self.inflight_max,",
+            "Flush::Dsync => self.has_room_for_full(),",
         )],
     },
     Mutant {
         name: "a-full-group-waits-like-one-that-can-grow",
         edits: &[(
             COMMIT,
-            "        self.occupied() < FULL_GROUPS_FACTOR * self.inflight_max\n",
-            "        self.has_room()\n",
+            "Flush::Dsync => self.inflight < FULL_GROUPS_FACTOR * self.inflight_max,",
+            "Flush::Dsync => self.has_room(),",
         )],
     },
     Mutant {

@@ -183,14 +183,18 @@ fn timed_out(timeout: Duration) -> ClientError {
 async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for &address in addresses {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        do_not_pace(&socket, address);
-        match socket.connect(address).await {
+        match connect_to(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = error,
         }
     }
     Err(failed)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    do_not_pace(&socket, address);
+    socket.connect(address).await
 }
 
 async fn say_hello(
@@ -278,5 +282,24 @@ async fn next_frame(
         if stream.read_buf(buffer).await.map_err(ClientError::lost)? == 0 {
             return Err(ClientError::lost(io::ErrorKind::UnexpectedEof.into()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_fails_is_not_the_last_one_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let stream = connect_to_any(&[deaf, good]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        let refused = connect_to_any(&[deaf]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(connect_to_any(&[]).await.is_err());
     }
 }

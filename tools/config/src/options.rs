@@ -132,8 +132,8 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", help_heading = REACTORS, env = "URINGMQ_SHARD_MEMORY", default_value = "128MiB",
           value_parser = shard_memory)]
     pub shard_memory: Size,
-    /// Device writes in flight per shard, twice as many of full groups (`auto`: as `uringmq tune` found,
-    /// else 2).
+    /// Device writes in flight per shard, with `flush` by `dsync` twice as many of full groups (`auto`:
+    /// as `uringmq tune` found, else 2).
     #[arg(long, value_name = "N", help_heading = DISK, env = "URINGMQ_GROUPS_INFLIGHT", default_value = "auto",
           value_parser = groups)]
     pub groups_inflight: OrAuto<u16>,

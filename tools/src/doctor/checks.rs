@@ -288,14 +288,14 @@ fn device(facts: &Facts) -> Verdict {
 
 fn network(facts: &Facts) -> Verdict {
     match facts.congestion_control.as_deref() {
-        // Measured over loopback, where a node does without it: overload at 0.78 instead of 0.93 of the peak.
+        // Measured over loopback, before a node there did without it: engine/docs/pump.md, Overload.
         Some("bbr") => (
             Level::Note,
             "TCP's congestion control is bbr: it paces, with a timer for each connection, which costs the \
              reactors time"
                 .to_owned(),
             "sysctl net.ipv4.tcp_congestion_control=cubic, unless clients are far away (to keep it: a file \
-             in /etc/sysctl.d); the node's connections on loopback do without it anyway",
+             in /etc/sysctl.d); a node that listens on a loopback address does without it anyway",
         ),
         Some(name) => (Level::Ok, format!("TCP's congestion control is {name}"), ""),
         None => (Level::Ok, "the system does not say which congestion control TCP has".to_owned(), ""),

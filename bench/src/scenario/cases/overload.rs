@@ -3,9 +3,9 @@
 //! Goodput is what is acknowledged meanwhile, against the peak: a closed loop for as long a time in the
 //! same round, before it and behind it in turn, because what a device takes for seconds is not what it
 //! takes for a minute. What is offered is twice what a closed loop of seconds gets. All of it goes into
-//! space that was used before, because the first life of space costs more than any later one. Memory is the highest
-//! resident set the node ever had. Whether it is back to normal: the p99 of a light load that is recorded
-//! from one second after the end on, against the same load before.
+//! space that was used before, because the first life of space costs more than any later one. Memory is
+//! the highest resident set the node ever had. Whether it is back to normal: the p99 of a light load that
+//! is recorded from one second after the end on, against the same load before.
 
 use std::fs;
 use std::sync::Arc;

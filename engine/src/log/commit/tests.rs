@@ -85,11 +85,11 @@ fn syncs_take_places_in_the_pipeline_where_they_make_groups_durable() {
     let mut commit = Commit::new(0, 1, Flush::Fdatasync);
     commit.want_durable(1);
     commit.submitted(OpId(1), 1, FILE, Way::Plain, T);
-    assert!(!commit.has_room());
+    assert_eq!(commit.next(true), Next::Wait);
     commit.completed(OpId(1));
     assert_eq!(commit.next(true), Next::Sync(FILE));
     commit.sync_submitted(OpId(9), FILE, T);
-    assert!(!commit.has_room());
+    assert!(!commit.has_room() && commit.next(true) == Next::Wait);
     commit.synced(OpId(9));
     assert_eq!((commit.durable(), commit.next(true)), (1, Next::Write(Way::Plain)));
 }
