@@ -35,12 +35,14 @@ pub(crate) struct Save {
     number: u64,
     state: State,
     op: Option<OpId>,
+    /// A flush failed since it was begun: its own does not make good what was written before.
+    in_doubt: bool,
 }
 
 impl Save {
     /// Of segment `number`.
     pub(crate) fn new(number: u64) -> Self {
-        Self { number, state: State::Removing, op: None }
+        Self { number, state: State::Removing, op: None, in_doubt: false }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -107,6 +109,12 @@ impl Save {
             let _ = disk.submit(DiskOp::Close { file });
         }
         self.state = State::Failed { at: now };
+        self.in_doubt = false;
+    }
+
+    /// A flush of the device failed, this one's or another's.
+    pub(crate) fn on_flush_failed(&mut self) {
+        self.in_doubt |= matches!(self.state, State::Writing { .. } | State::Syncing { .. });
     }
 
     /// Its operation ended; the file, once all of it is written.
@@ -124,7 +132,7 @@ impl Save {
             (State::Writing { file, offset }, Ok(_)) => {
                 from(file, offset + u64::from(PIECE_BYTES), image)
             }
-            (State::Syncing { file }, Ok(_)) => State::Footer { file },
+            (State::Syncing { file }, Ok(_)) if !self.in_doubt => State::Footer { file },
             (State::Footer { file }, Ok(_)) => State::SyncingDir { file },
             (State::SyncingDir { file }, Ok(_)) => return Some(file),
             (_, Ok(_) | Err(_)) => {
@@ -164,3 +172,7 @@ fn footer<D: Disk>(disk: &mut D, image: &Image, file: FileId) -> Option<DiskOp> 
 }
 
 const _: () = assert!(PIECE_BYTES.is_multiple_of(BLOCK_BYTES));
+
+#[cfg(test)]
+#[path = "save_tests.rs"]
+mod tests;

@@ -229,6 +229,11 @@ impl Disk for FileDisk {
         count
     }
 
+    /// Nothing is ever flushed.
+    fn take_flush_failure(&mut self) -> Option<Errno> {
+        None
+    }
+
     fn wait(&mut self) {
         if self.finished.is_empty()
             && self.reading > 0

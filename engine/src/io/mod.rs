@@ -280,6 +280,13 @@ pub trait Disk {
     /// Moves finished operations to `out`; returns how many. Never blocks.
     fn complete(&mut self, out: &mut Vec<Completion>) -> usize;
 
+    /// Why a flush failed since this was asked last, if one did: a [`DiskOp::Sync`], a
+    /// [`DiskOp::SyncDir`], or a durable write, unless there was no room for it (`ENOSPC`). A flush
+    /// is the device's: whatever had been written before, to whichever file, and was not yet on
+    /// stable media, is in doubt then, and a later flush that succeeds does not make it good. To
+    /// be asked before the completions that [`Disk::complete`] has given out with it are believed.
+    fn take_flush_failure(&mut self) -> Option<Errno>;
+
     /// Blocks until at least one operation in flight has finished (then [`Disk::complete`] will
     /// return it). Only for boot and shutdown, when no reactor runs yet or any more; returns at
     /// once when nothing is in flight.

@@ -88,7 +88,7 @@ pub struct Commit {
     flights: VecDeque<Flight>,
     landed: VecDeque<Landed>,
     syncs: Vec<SyncFlight>,
-    /// A sync failed.
+    /// A flush failed while something was written that it might have made durable.
     in_doubt: bool,
     inflight: usize,
     inflight_max: usize,
@@ -336,10 +336,14 @@ impl Commit {
         true
     }
 
-    /// A write or sync failed. What a failed sync covered may be lost, and a later one, though it
-    /// succeeds, does not make it good.
-    pub fn failed(&mut self, op: OpId) {
-        self.in_doubt |= self.syncs.iter().any(|sync| sync.op == op);
+    /// A flush failed, of this pipeline or of anybody else on the device. Plain groups that are not
+    /// known to be durable may be lost, and a later sync, though it succeeds, does not make them
+    /// good. Whether there are any.
+    pub fn flush_failed(&mut self) -> bool {
+        let landed = self.landed.iter().map(|group| group.way);
+        let mut ways = landed.chain(self.flights.iter().map(|flight| flight.way));
+        self.in_doubt |= ways.any(|way| way == Way::Plain);
+        self.in_doubt
     }
 
     fn advance(&mut self) {

@@ -112,6 +112,10 @@ impl Disk for Scripted {
         0
     }
 
+    fn take_flush_failure(&mut self) -> Option<Errno> {
+        None
+    }
+
     fn wait(&mut self) {}
 
     fn list(&mut self) -> Result<Vec<FileName>, Errno> {

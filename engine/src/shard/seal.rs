@@ -138,6 +138,13 @@ impl Sealing {
         let _ = disk.submit(DiskOp::Remove { name: FileName::Index(number) });
     }
 
+    /// What was written of an index that is being saved may be lost.
+    pub(super) fn on_flush_failed(&mut self) {
+        if let Some(save) = &mut self.save {
+            save.on_flush_failed();
+        }
+    }
+
     fn has_work(&self) -> bool {
         self.build.is_some() || !self.unsaved.is_empty() || self.save.is_some()
     }

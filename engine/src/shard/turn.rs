@@ -60,6 +60,10 @@ impl<E: Env> Shard<E> {
     fn take_completions(&mut self, now: Nanos, effects: &mut Vec<Effect>) {
         let mut completions = std::mem::take(&mut self.completions);
         self.env.disk().complete(&mut completions);
+        if let Some(errno) = self.env.disk().take_flush_failure() {
+            self.log.on_flush_failed(errno);
+            self.sealing.on_flush_failed();
+        }
         for completion in completions.drain(..) {
             let Some(rest) = self.log.on_completion(self.env.disk(), completion, now) else {
                 continue;

@@ -4,8 +4,17 @@ use super::Mutant;
 
 const WALK: &str = "src/index/walk.rs";
 const KEYS: &str = "src/index/keys.rs";
+const SAVE: &str = "src/index/save.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "an-index-counts-as-saved-after-another-flush-failed",
+        edits: &[(
+            SAVE,
+            "(State::Syncing { file }, Ok(_)) if !self.in_doubt => State::Footer { file },",
+            "(State::Syncing { file }, Ok(_)) => State::Footer { file },",
+        )],
+    },
     Mutant {
         name: "the-newest-keys-are-left-out-of-the-index",
         edits: &[(KEYS, "        pile.close();\n        let firsts", "        let firsts")],

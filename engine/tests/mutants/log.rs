@@ -137,6 +137,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[(COMMIT, "        if self.in_doubt {", "        if false {")],
     },
     Mutant {
+        name: "a-flush-that-fails-elsewhere-is-nothing-to-the-log",
+        edits: &[(PIPELINE, "if self.commit.flush_failed() {", "if false {")],
+    },
+    Mutant {
         name: "recovery-ignores-epochs",
         edits: &[(
             SCAN,

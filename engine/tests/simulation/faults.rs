@@ -252,6 +252,30 @@ fn a_stuck_fill_times_out_too() {
     assert!(timed_out && node.broker.poison().is_some());
 }
 
+/// The zeros ahead of the log are flushed, too. If that fails, groups that were only written may
+/// be lost, and no later flush makes them good; those that are durable have nothing to fear.
+#[test]
+fn a_failed_flush_of_zeros_stops_a_log_with_groups_that_are_only_written() {
+    for level in [AckLevel::Written, AckLevel::Durable] {
+        let (mut machines, mut history) = (machines(), History::default());
+        let mut node = with_topic(&mut machines, &mut history);
+        node.create_topic(&mut history, "written", 1, AckLevel::Written);
+        assert!(node.settle(&mut history));
+        faults(&mut node).always(OpKind::Sync, Fault::Fail(EIO));
+        let before = faults(&mut node).seen(OpKind::Sync);
+        for _ in 0..12 {
+            node.produce(&mut history, (2, 0), level, (1, 20_000));
+            node.settle(&mut history);
+        }
+        assert!(faults(&mut node).seen(OpKind::Sync) > before, "zeros are flushed");
+        let poison = node.broker.shards()[0].poison().map(|(_, errno)| errno);
+        assert_eq!(poison, (level == AckLevel::Written).then_some(EIO));
+        history.crash(Crash::Power);
+        let images = machines.images(|_| CrashPolicy::LoseAll);
+        take_over(&mut history, &images).unwrap();
+    }
+}
+
 #[test]
 fn a_full_disk_is_told_and_space_is_used_again() {
     for kind in [OpKind::Create, OpKind::Zero] {

@@ -4,7 +4,7 @@ use engine::io::sim::{
     Config, CrashImage, CrashPolicy, EIO, ENOSPC, Fault, Latency, OpKind, Random, Span,
 };
 use engine::io::{Env, FileName};
-use engine::limits::WINDOW_BYTES;
+use engine::limits::{GROUP_BYTES_MAX, WINDOW_BYTES};
 use engine::log::recover::OpenOptions;
 use engine::log::writer::Flush;
 use engine::shard::retention::Retention;
@@ -20,6 +20,8 @@ struct Setup {
     shards: usize,
     segment_bytes: u64,
     inflight_max: usize,
+    /// Groups are soon full: more of them are on their way at once.
+    group_bytes_max: u32,
     window_bytes: u64,
     flush: Flush,
     prefill_step_bytes: u32,
@@ -46,6 +48,7 @@ enum Life {
 impl Setup {
     fn options(&self) -> OpenOptions {
         let mut options = options(self.segment_bytes, self.inflight_max);
+        options.writer.group_bytes_max = self.group_bytes_max;
         options.writer.flush = self.flush;
         options.writer.prefill_step_bytes = self.prefill_step_bytes;
         options.writer.window_bytes = self.window_bytes;
@@ -144,6 +147,11 @@ fn setup(random: &mut Random) -> Setup {
         reads_late_ns,
         is_failing: random.below(4) == 0,
         load,
+        group_bytes_max: if random.below(2) == 0 {
+            GROUP_BYTES_MAX
+        } else {
+            4096 << random.below(6)
+        },
     }
 }
 

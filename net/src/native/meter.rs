@@ -211,6 +211,10 @@ impl<E: Env> Disk for MeteredDisk<E> {
         count
     }
 
+    fn take_flush_failure(&mut self) -> Option<Errno> {
+        self.env.disk().take_flush_failure()
+    }
+
     fn wait(&mut self) {
         self.env.disk().wait();
     }

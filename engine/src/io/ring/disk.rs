@@ -62,6 +62,7 @@ pub struct RingDisk {
     free: Vec<u32>,
     pub(super) files: Files,
     finished: Vec<Completion>,
+    flush_failure: Option<Errno>,
     next_op: u64,
 }
 
@@ -90,6 +91,7 @@ impl RingDisk {
             free: Vec::new(),
             files: Files::new(limits.descriptors_max),
             finished: Vec::new(),
+            flush_failure: None,
             next_op: 0,
         })
     }
@@ -133,6 +135,11 @@ impl RingDisk {
     fn end(&mut self, slot: u32, result: Result<Product, Errno>) {
         let Some(place) = self.slots.get_mut(slot as usize) else { return };
         let Some(Pending { id, op }) = place.take() else { return };
+        if let Err(errno) = result
+            && op.is_flush(errno)
+        {
+            self.flush_failure.get_or_insert(errno);
+        }
         let result = match op {
             Op::Locate(locate) => {
                 let change = changing(&locate.then);
@@ -221,6 +228,10 @@ impl Disk for RingDisk {
         let count = self.finished.len();
         out.append(&mut self.finished);
         count
+    }
+
+    fn take_flush_failure(&mut self) -> Option<Errno> {
+        self.flush_failure.take()
     }
 
     fn wait(&mut self) {

@@ -80,6 +80,26 @@ fn errors_keep_their_errno() {
     assert_eq!(run(&mut disk, closed).unwrap_err(), Errno(libc::EBADF));
 }
 
+/// O_DIRECT refuses what is not aligned: an error of the file system without a broken device.
+#[test]
+fn a_durable_write_that_fails_is_a_failed_flush() {
+    let dir = directory();
+    let mut disk = disk(dir.path());
+    let (file, _) = open(&mut disk, FileName::Segment(0), Some(1 << 20));
+    let mut unaligned = |durable| {
+        let data = filled(&mut disk, 1, 4096).slice(0..4096);
+        let write = DiskOp::Write { file, offset: 1, data, durable, unwritten: false };
+        let errno = run(&mut disk, write).unwrap_err();
+        assert_eq!(errno, Errno(libc::EINVAL));
+        (disk.take_flush_failure(), disk.take_flush_failure())
+    };
+    assert_eq!(unaligned(false), (None, None));
+    assert_eq!(unaligned(true), (Some(Errno(libc::EINVAL)), None));
+    let missing = DiskOp::Sync { file: FileId(99) };
+    assert!(run(&mut disk, missing).is_err());
+    assert_eq!(disk.take_flush_failure(), None, "nothing was flushed");
+}
+
 #[test]
 fn zeroed_space_reads_as_zeros_and_lengths_change() {
     let dir = directory();

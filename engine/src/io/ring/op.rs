@@ -188,6 +188,16 @@ impl Opening {
 }
 
 impl Op {
+    /// Whether this, failing with `errno`, is a flush that failed: see
+    /// [`Disk::take_flush_failure`](super::super::Disk::take_flush_failure).
+    pub(super) fn is_flush(&self, errno: Errno) -> bool {
+        match self {
+            Self::Sync { .. } | Self::SyncDir => true,
+            Self::Write { durable, .. } => *durable && errno.0 != libc::ENOSPC,
+            _ => false,
+        }
+    }
+
     /// The next entry to submit.
     pub(super) fn entry(&mut self, shared: &Shared) -> squeue::Entry {
         let dir = Fd(raw(&shared.dir));

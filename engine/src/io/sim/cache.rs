@@ -80,7 +80,7 @@ struct Version {
     mask: u8,
     /// The event at which the write completed; `None` while it is in flight.
     done: Option<u64>,
-    /// Of a failed write, or covered by a failed sync: no sync makes it stable any more.
+    /// Of a failed write, or covered by a failed flush: no sync makes it stable any more.
     doubtful: bool,
 }
 
@@ -153,7 +153,7 @@ impl Contents {
         self.unstable.retain(|_, versions| still_unstable(versions));
     }
 
-    /// A sync of everything that had completed by event `cutoff` failed.
+    /// A flush of everything that had completed by event `cutoff` failed.
     pub(super) fn doubt(&mut self, cutoff: u64) {
         for version in self.unstable.values_mut().flatten() {
             version.doubtful |= version.done.is_some_and(|done| done <= cutoff);

@@ -46,6 +46,7 @@ pub struct SimDisk {
     pub(super) events: u64,
     crash_at: Option<u64>,
     crashed: bool,
+    pub(super) flush_failure: Option<Errno>,
     /// After the crash: operations that nobody will carry out.
     orphans: Vec<OpId>,
     /// Orphans whose caller has asked to block for them.
@@ -90,6 +91,7 @@ impl SimDisk {
             events: 0,
             crash_at: None,
             crashed: false,
+            flush_failure: None,
             orphans: Vec::new(),
             severed: Vec::new(),
             trace: 0,
@@ -430,6 +432,10 @@ impl Disk for SimDisk {
             }
         }
         out.len() - before
+    }
+
+    fn take_flush_failure(&mut self) -> Option<Errno> {
+        self.flush_failure.take()
     }
 
     fn wait(&mut self) {

@@ -19,10 +19,11 @@ impl SimDisk {
         // The event under way is the one after those counted.
         let at = self.events + 1;
         let InFlight { operation, cutoff, failure } = done;
-        match operation {
-            Operation::Write(write) => return self.finish_write(id, &write, cutoff, failure),
-            Operation::Sync { file } => return self.finish_sync(file, cutoff, failure),
-            _ => {}
+        if let Some(errno) = failure.filter(|errno| operation.is_flush(*errno)) {
+            self.fail_flush(&operation, cutoff, errno);
+        }
+        if let Operation::Write(write) = operation {
+            return self.finish_write(id, &write, cutoff, failure);
         }
         if let Some(errno) = failure {
             return Err(errno);
@@ -30,6 +31,11 @@ impl SimDisk {
         match operation {
             Operation::Open { name, create, file } => self.finish_open(name, create, file, at),
             Operation::Read { file, offset, block } => self.finish_read(file, offset, block),
+            Operation::Sync { file } => {
+                let contents = self.contents.get_mut(&file).ok_or(EIO)?;
+                contents.stabilise_done(cutoff);
+                Ok(Output::Synced)
+            }
             Operation::Missing => Err(ENOENT),
             Operation::Change(change) => self.names.change(change, at).map(|()| Output::Done),
             Operation::SyncDir => {
@@ -41,7 +47,7 @@ impl SimDisk {
                 self.forget_unreachable();
                 Ok(Output::Done)
             }
-            Operation::Write(_) | Operation::Sync { .. } => unreachable!("finished above"),
+            Operation::Write(_) => unreachable!("finished above"),
         }
     }
 
@@ -71,22 +77,12 @@ impl SimDisk {
         Ok(Output::Written)
     }
 
-    fn finish_sync(
-        &mut self,
-        file: Inode,
-        cutoff: u64,
-        failure: Option<Errno>,
-    ) -> Result<Output, Errno> {
-        let Some(contents) = self.contents.get_mut(&file) else { return Err(EIO) };
-        match failure {
-            Some(errno) => {
-                contents.doubt(cutoff);
-                Err(errno)
-            }
-            None => {
-                contents.stabilise_done(cutoff);
-                Ok(Output::Synced)
-            }
+    /// The device could not empty its cache: nothing that was in it is sure to get to the medium.
+    /// A durable write that needs no flush fails for itself, but its caller cannot know.
+    fn fail_flush(&mut self, operation: &Operation, cutoff: u64, errno: Errno) {
+        self.flush_failure.get_or_insert(errno);
+        if !(self.config.fua && matches!(operation, Operation::Write(_))) {
+            self.contents.values_mut().for_each(|contents| contents.doubt(cutoff));
         }
     }
 

@@ -14,8 +14,10 @@
 //!    completed when it was submitted. A change in flight may have happened.
 //! 7. Data belongs to the file, not the name: a lost creation takes it along, a lost rename shows
 //!    it under the old name, a lost removal shows it again.
-//! 8. A failed write leaves any subset of its sectors written (`ENOSPC`: none). A failed sync
-//!    leaves what it covered in doubt: a later sync does not make it stable, a rewrite does.
+//! 8. A failed write leaves any subset of its sectors written (`ENOSPC`: none). A failed flush (a
+//!    sync of a file or of the directory, or without FUA a durable write) leaves all that had
+//!    completed when it was submitted, in *any* file, in doubt: a later sync does not make it
+//!    stable, a rewrite does.
 //! 9. A read that overlaps a write in flight sees old or new, sector by sector.
 //! 10. "Completed" means drained by `complete`: nobody can rely on what he has not been told.
 //!

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::cache::PAGE_BYTES;
+use super::faults::ENOSPC;
 use super::namespace::{Change, Inode};
 use super::random::mix;
 use crate::io::block::{Block, Slice};
@@ -44,6 +45,15 @@ impl Operation {
             Self::Read { .. } | Self::Missing | Self::Close => false,
             Self::Open { create, .. } => create.is_some(),
             Self::Write(_) | Self::Sync { .. } | Self::Change(_) | Self::SyncDir => true,
+        }
+    }
+
+    /// Whether this, failing with `errno`, is a flush that failed.
+    pub(super) fn is_flush(&self, errno: Errno) -> bool {
+        match self {
+            Self::Sync { .. } | Self::SyncDir => true,
+            Self::Write(write) => write.durable && errno != ENOSPC,
+            _ => false,
         }
     }
 

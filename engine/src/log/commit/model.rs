@@ -15,6 +15,8 @@ struct Group {
     way: Way,
     done: bool,
     stable: bool,
+    /// A flush that failed may have lost it.
+    doubtful: bool,
 }
 
 /// A device with FUA, where a durable write vouches for nothing but itself.
@@ -50,8 +52,15 @@ impl Device {
 
     fn write(&mut self, file: FileId, way: Way) -> OpId {
         let op = self.op();
-        self.groups.push(Group { op, file, way, done: false, stable: false });
+        self.groups.push(Group { op, file, way, done: false, stable: false, doubtful: false });
         op
+    }
+
+    /// What is written and not stable never will be.
+    fn fail_flush(&mut self) {
+        for group in &mut self.groups {
+            group.doubtful |= group.done && !group.stable;
+        }
     }
 
     fn in_flight(&self) -> Vec<OpId> {
@@ -64,7 +73,7 @@ impl Device {
         assert!(commit.owns(op));
         if let Some(covered) = self.syncs.remove(&op) {
             for at in covered {
-                self.groups[at].stable = true;
+                self.groups[at].stable |= !self.groups[at].doubtful;
             }
             assert!(!commit.completed(op) && commit.synced(op));
             return;
@@ -104,13 +113,20 @@ proptest! {
     ) {
         let mut commit = Commit::new(0, inflight_max, flush);
         let (mut device, mut file) = (Device::default(), FileId(0));
-        let mut before = (0, 0);
+        let (mut before, mut stopped) = ((0, 0), false);
         for (step, pick) in steps {
             match step {
+                0..=4 if stopped => {}
                 0..=3 => drop(drive(&mut commit, &mut device, file, true)),
                 4 => drop(drive(&mut commit, &mut device, file, false)),
                 5 => commit.want_durable(commit.submitted_sequence() + pick.index(2) as u64),
                 6 if pick.index(4) == 0 => file.0 += 1,
+                6 if pick.index(8) == 1 => {
+                    device.fail_flush();
+                    let lost = device.groups.iter().any(|group| group.doubtful);
+                    stopped = commit.flush_failed();
+                    prop_assert!(stopped || !lost);
+                }
                 _ => {
                     let ops = device.in_flight();
                     if !ops.is_empty() {
@@ -125,6 +141,9 @@ proptest! {
             prop_assert!(before.0 <= commit.written() && before.1 <= commit.durable());
             prop_assert!(commit.inflight() <= FULL_GROUPS_FACTOR * inflight_max);
             before = (commit.written(), commit.durable());
+        }
+        if stopped {
+            return Ok(());
         }
         // Whoever wants it gets it: everything becomes durable, with no further group.
         let newest = commit.submitted_sequence();

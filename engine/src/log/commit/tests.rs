@@ -75,9 +75,25 @@ fn a_later_sync_does_not_make_a_failed_one_good() {
         commit.completed(OpId(n));
         commit.sync_submitted(OpId(10 + n), FILE, T);
     }
-    commit.failed(OpId(11));
+    assert!(commit.flush_failed());
     assert!(commit.synced(OpId(12)));
     assert_eq!((commit.written(), commit.durable()), (2, 0));
+}
+
+#[test]
+fn a_flush_that_fails_for_somebody_else_counts_for_what_is_not_durable() {
+    let mut commit = Commit::new(0, 4, Flush::Dsync);
+    commit.submitted(OpId(1), 1, FILE, Way::Durable, T);
+    assert!(!commit.flush_failed(), "it is its own flush");
+    commit.completed(OpId(1));
+    commit.submitted(OpId(2), 2, FILE, Way::Plain, T);
+    commit.completed(OpId(2));
+    assert_eq!((commit.written(), commit.durable()), (2, 1));
+    assert!(commit.flush_failed());
+    commit.want_durable(2);
+    commit.sync_submitted(OpId(9), FILE, T);
+    assert!(commit.synced(OpId(9)));
+    assert_eq!(commit.durable(), 1, "no later flush makes it good");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The log's device side: groups go to the device, and what landed is known.
 //!
 //! Reads top-down: [`Log::commit`] -> `write_next` -> [`Log::on_completion`] -> `advance`.
-//! Invariant: after a failed or late write nothing is written any more.
+//! Invariant: after a failed or late write, or a failed flush of a group, nothing is written any more.
 //! Absent: how a group is laid out (`writer`), which watermarks move when (`log::commit`).
 
 use super::super::commit::{Next, Way};
@@ -131,12 +131,17 @@ impl Log {
                 }
                 self.advance();
             }
-            Err(errno) => {
-                self.commit.failed(op);
-                self.fail(errno);
-            }
+            Err(errno) => self.fail(errno),
         }
         None
+    }
+
+    /// A flush of the device failed: that of a group, or of whatever else the shard has written.
+    /// If groups are in its cache nothing makes them durable any more.
+    pub fn on_flush_failed(&mut self, errno: Errno) {
+        if self.commit.flush_failed() {
+            self.fail(errno);
+        }
     }
 
     fn advance(&mut self) {

@@ -48,6 +48,53 @@ fn failed_sync_is_not_made_good_by_a_later_one() {
     assert_eq!((byte(&image, LOG, 0), byte(&image, LOG, 1)), (0, 2));
 }
 
+/// A flush is the device's: whose it was does not matter.
+#[test]
+fn failed_flush_puts_everything_that_was_written_in_doubt() {
+    for (kind, fua) in [
+        (OpKind::Sync, true),
+        (OpKind::SyncDir, true),
+        (OpKind::Write, false),
+        (OpKind::Write, true),
+    ] {
+        let mut disk = if fua { with_fua() } else { without_fua() };
+        let file = durable_file(&mut disk, LOG, 2);
+        let other = durable_file(&mut disk, SPARE, 2);
+        plain(&mut disk, file, 0, 1);
+        disk.faults().next(kind, Fault::Fail(EIO));
+        let op = match kind {
+            OpKind::Sync => DiskOp::Sync { file: other },
+            OpKind::SyncDir => DiskOp::SyncDir,
+            _ => write(&mut disk, other, 0, 1, true),
+        };
+        assert_eq!(disk.take_flush_failure(), None);
+        assert_eq!(run(&mut disk, op).unwrap_err(), EIO);
+        assert_eq!(disk.take_flush_failure(), Some(EIO));
+        assert_eq!(disk.take_flush_failure(), None, "it is told once");
+        plain(&mut disk, file, 1, 2);
+        run(&mut disk, DiskOp::Sync { file }).unwrap();
+        let image = disk.crash(CrashPolicy::LoseAll);
+        // With FUA a durable write flushes nothing.
+        let kept = u8::from(kind == OpKind::Write && fua);
+        assert_eq!((byte(&image, LOG, 0), byte(&image, LOG, 1)), (kept, 2), "{kind:?} {fua}");
+    }
+}
+
+#[test]
+fn writes_that_fail_without_a_flush_put_nothing_else_in_doubt() {
+    for (durable, errno) in [(false, EIO), (true, ENOSPC)] {
+        let mut disk = without_fua();
+        let file = durable_file(&mut disk, LOG, 2);
+        plain(&mut disk, file, 0, 1);
+        disk.faults().next(OpKind::Write, Fault::Fail(errno));
+        let op = write(&mut disk, file, 1, 1, durable);
+        assert_eq!(run(&mut disk, op).unwrap_err(), errno);
+        assert_eq!(disk.take_flush_failure(), None);
+        run(&mut disk, DiskOp::Sync { file }).unwrap();
+        assert_eq!(byte(&disk.crash(CrashPolicy::LoseAll), LOG, 0), 1);
+    }
+}
+
 #[test]
 fn capacity_bounds_all_files_and_comes_back_with_removal_and_close() {
     let two_blocks = Config { capacity_bytes_max: u64::from(2 * BLOCK), ..Config::default() };
