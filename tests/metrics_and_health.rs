@@ -18,7 +18,7 @@ const MESSAGES: u64 = 50;
 const MANUAL: &str = include_str!("../tools/docs/operations.md");
 const BOARD: &str = include_str!("../tools/packaging/grafana.json");
 
-fn scrape(admin: &str) -> Scrape {
+pub(crate) fn scrape(admin: &str) -> Scrape {
     let page = get(admin, "/metrics");
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.head.contains("application/openmetrics-text; version=1.0.0"), "{}", page.head);
@@ -27,7 +27,7 @@ fn scrape(admin: &str) -> Scrape {
 }
 
 /// The figure of the only shard, or of the node.
-fn figure(scrape: &Scrape, name: &str) -> f64 {
+pub(crate) fn figure(scrape: &Scrape, name: &str) -> f64 {
     let sample = scrape.samples.iter().find(|sample| sample.metric == name);
     match sample.unwrap_or_else(|| panic!("{name} is not there")).value {
         Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => value,
