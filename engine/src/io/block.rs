@@ -10,14 +10,14 @@
 //! Absent: threads (a block stays on its reactor), growth, zeroing of reused memory.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::BLOCK_BYTES;
+use super::pages::Pages;
 
 /// The bytes of all blocks alive, shared by everything that allocates from one budget.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ struct BudgetCells {
 /// which at a device's rate is more than the checksums.
 #[derive(Debug, Default)]
 struct Free {
-    blocks: Vec<(NonNull<u8>, u32)>,
+    blocks: Vec<Pages>,
     bytes: u32,
 }
 
@@ -44,28 +44,18 @@ const KEPT_BYTES_MIN: u32 = 64 << 10;
 const KEPT_BYTES_MAX: u32 = 6 << 20;
 
 impl Free {
-    fn take(&mut self, len: u32) -> Option<NonNull<u8>> {
-        let at = self.blocks.iter().rposition(|(_, free)| *free == len)?;
+    fn take(&mut self, len: u32) -> Option<Pages> {
+        let at = self.blocks.iter().rposition(|pages| pages.len() == len)?;
         self.bytes -= len;
-        Some(self.blocks.swap_remove(at).0)
+        Some(self.blocks.swap_remove(at))
     }
 
-    /// `false` when it is not to be kept.
-    fn keep(&mut self, bytes: NonNull<u8>, len: u32) -> bool {
-        let keep = len >= KEPT_BYTES_MIN && self.bytes + len <= KEPT_BYTES_MAX;
-        if keep {
+    /// Keeps it, or gives it back.
+    fn put(&mut self, pages: Pages) {
+        let len = pages.len();
+        if len >= KEPT_BYTES_MIN && self.bytes + len <= KEPT_BYTES_MAX {
             self.bytes += len;
-            self.blocks.push((bytes, len));
-        }
-        keep
-    }
-}
-
-impl Drop for Free {
-    fn drop(&mut self) {
-        for (bytes, len) in self.blocks.drain(..) {
-            // SAFETY: allocated in `Budget::block` with this very layout; nobody has it any more.
-            unsafe { dealloc(bytes.as_ptr(), layout(len)) };
+            self.blocks.push(pages);
         }
     }
 }
@@ -85,31 +75,18 @@ impl Budget {
     }
 
     /// An owned block of `len` bytes, a positive multiple of [`BLOCK_BYTES`]; `None` when the
-    /// budget is used up. Untouched pages of a fresh block cost no memory.
+    /// budget, or the system's memory, is used up. Untouched pages of a fresh block cost no memory.
     #[must_use]
     pub fn block(&self, len: u32) -> Option<Block> {
-        assert!(len > 0 && len.is_multiple_of(BLOCK_BYTES), "block length {len}");
         let used = self.0.used.get() + u64::from(len);
         if used > self.0.max {
             return None;
         }
         let kept = self.0.free.borrow_mut().take(len);
-        let bytes = kept.unwrap_or_else(|| {
-            let layout = layout(len);
-            // SAFETY: the layout has a non-zero size (asserted above).
-            let raw = unsafe { alloc_zeroed(layout) };
-            NonNull::new(raw).unwrap_or_else(|| handle_alloc_error(layout))
-        });
+        let pages = kept.or_else(|| Pages::new(len))?;
         self.0.used.set(used);
-        let memory = Memory { bytes, len, budget: self.clone() };
+        let memory = Memory { pages: ManuallyDrop::new(pages), budget: self.clone() };
         Some(Block { memory: Rc::new(memory), published: 0, hole: 0..0 })
-    }
-}
-
-fn layout(len: u32) -> Layout {
-    match Layout::from_size_align(len as usize, BLOCK_BYTES as usize) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!("a u32 length with block alignment is a valid layout"),
     }
 }
 
@@ -128,20 +105,27 @@ fn prefetch_for_write(at: *const u8) {
 fn prefetch_for_write(_: *const u8) {}
 
 struct Memory {
-    bytes: NonNull<u8>,
-    len: u32,
+    pages: ManuallyDrop<Pages>,
     budget: Budget,
+}
+
+impl Memory {
+    fn len(&self) -> u32 {
+        self.pages.len()
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.pages.as_ptr()
+    }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
         let cells = &self.budget.0;
-        cells.used.set(cells.used.get() - u64::from(self.len));
-        if !cells.free.borrow_mut().keep(self.bytes, self.len) {
-            // SAFETY: allocated in `Budget::block` with this very layout, freed only here or, when
-            // it is kept, by `Free`.
-            unsafe { dealloc(self.bytes.as_ptr(), layout(self.len)) };
-        }
+        cells.used.set(cells.used.get() - u64::from(self.len()));
+        // SAFETY: taken here only, and nothing is done with `self.pages` any more.
+        let pages = unsafe { ManuallyDrop::take(&mut self.pages) };
+        cells.free.borrow_mut().put(pages);
     }
 }
 
@@ -154,7 +138,7 @@ pub struct Block {
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block({} of {} bytes published)", self.published, self.memory.len)
+        write!(f, "Block({} of {} bytes published)", self.published, self.memory.len())
     }
 }
 
@@ -163,7 +147,7 @@ impl Block {
     #[must_use]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u32 {
-        self.memory.len
+        self.memory.len()
     }
 
     /// Bytes published so far: where the next append goes.
@@ -175,7 +159,7 @@ impl Block {
     /// Bytes that can still be appended.
     #[must_use]
     pub fn room(&self) -> u32 {
-        self.memory.len - self.published
+        self.memory.len() - self.published
     }
 
     /// Whether no slice of this block is alive.
@@ -202,7 +186,7 @@ impl Block {
     pub fn prefetch(&self, len: u32) {
         let end = self.published + len.min(PREFETCH_BYTES_MAX).min(self.room());
         for at in (self.published..end).step_by(CACHE_LINE_BYTES) {
-            prefetch_for_write(self.memory.bytes.as_ptr().wrapping_add(at as usize));
+            prefetch_for_write(self.memory.as_ptr().wrapping_add(at as usize));
         }
     }
 
@@ -255,7 +239,7 @@ impl Block {
 
     /// Moves the frontier up to the next block boundary: the padding stays padding.
     pub fn skip_to_boundary(&mut self) {
-        self.published = self.published.next_multiple_of(BLOCK_BYTES).min(self.memory.len);
+        self.published = self.published.next_multiple_of(BLOCK_BYTES).min(self.memory.len());
     }
 
     /// Published bytes, shared by reference.
@@ -302,7 +286,7 @@ impl Block {
     /// If a slice is alive or something was published.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         assert!(self.is_unshared() && self.published == 0, "read into a block in use");
-        self.memory.bytes.as_ptr()
+        self.memory.as_ptr()
     }
 
     /// Publishes the first `len` bytes after they were filled through [`Block::as_mut_ptr`] (the
@@ -311,27 +295,25 @@ impl Block {
     /// # Panics
     /// If `len` is beyond the capacity or something was published.
     pub fn assume_filled(&mut self, len: u32) {
-        assert!(len <= self.memory.len && self.published == 0, "filled twice or too far");
+        assert!(len <= self.memory.len() && self.published == 0, "filled twice or too far");
         self.published = len;
     }
 
     fn copy_in(&mut self, at: u32, bytes: &[u8]) {
-        debug_assert!(at as usize + bytes.len() <= self.memory.len as usize);
+        debug_assert!(at as usize + bytes.len() <= self.memory.len() as usize);
         // SAFETY: callers have checked that the range lies inside the allocation and is
         // unpublished or the hole, which no `Slice` that is ever dereferenced covers; the source
         // is a shared borrow of other memory, or of published bytes, which are disjoint from it.
         unsafe {
-            let to = self.memory.bytes.as_ptr().add(at as usize);
+            let to = self.memory.as_ptr().add(at as usize);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
     }
 
     fn zero(&mut self, at: u32, len: u32) {
-        debug_assert!(at + len <= self.memory.len);
+        debug_assert!(at + len <= self.memory.len());
         // SAFETY: as in `copy_in`.
-        unsafe {
-            std::ptr::write_bytes(self.memory.bytes.as_ptr().add(at as usize), 0, len as usize)
-        };
+        unsafe { std::ptr::write_bytes(self.memory.as_ptr().add(at as usize), 0, len as usize) };
     }
 }
 
@@ -371,7 +353,7 @@ impl Slice {
     /// Address of the first byte, for the device; the memory lives as long as this slice.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
-        self.memory.bytes.as_ptr().wrapping_add(self.start as usize).cast_const()
+        self.memory.as_ptr().wrapping_add(self.start as usize).cast_const()
     }
 }
 

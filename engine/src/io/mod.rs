@@ -11,6 +11,7 @@
 
 pub mod block;
 pub mod file;
+mod pages;
 pub mod ring;
 pub mod sim;
 
