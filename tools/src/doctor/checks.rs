@@ -53,7 +53,7 @@ type Check = (&'static str, fn(&Facts) -> Verdict);
 
 /// Every check.
 pub(crate) fn all(facts: &Facts) -> Vec<Finding> {
-    let checks: [Check; 10] = [
+    let checks: [Check; 11] = [
         ("kernel", kernel),
         ("io_uring", io_uring),
         ("memlock", memlock),
@@ -62,6 +62,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Finding> {
         ("file system", file_system),
         ("space", space),
         ("device", device),
+        ("huge pages", huge_pages),
         ("network", network),
         ("clock", |facts| clock(&facts.clock)),
     ];
@@ -300,6 +301,21 @@ fn network(facts: &Facts) -> Verdict {
         Some(name) => (Level::Ok, format!("TCP's congestion control is {name}"), ""),
         None => (Level::Ok, "the system does not say which congestion control TCP has".to_owned(), ""),
     }
+}
+
+fn huge_pages(facts: &Facts) -> Verdict {
+    // Measured: bench/docs/results.md, bulk.
+    let never = facts.huge_pages.as_deref().is_some_and(|choice| choice.contains("[never]"));
+    if never || facts.huge_pages.is_none() {
+        let what = "the system gives nobody huge pages: large batches cost a node a third more CPU";
+        return (
+            Level::Note,
+            what.to_owned(),
+            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled (to keep it: \
+             transparent_hugepage=madvise among the kernel's parameters): the log asks for some",
+        );
+    }
+    (Level::Ok, "the log asks for some, and the system has them".to_owned(), "")
 }
 
 fn clock(clock: &Clock) -> Verdict {

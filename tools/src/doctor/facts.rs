@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) disk: Disk,
     /// `net.ipv4.tcp_congestion_control`: of every connection that is not on loopback.
     pub(crate) congestion_control: Option<String>,
+    /// Who gets transparent huge pages, the choice in brackets; `None` without any.
+    pub(crate) huge_pages: Option<String>,
     pub(crate) tuned: Tuned,
     pub(crate) clock: Clock,
 }

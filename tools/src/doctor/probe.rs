@@ -73,6 +73,7 @@ pub(super) fn facts(options: &Options) -> Facts {
         cpus: cpus(),
         disk: disk(&options.data),
         congestion_control: text("/proc/sys/net/ipv4/tcp_congestion_control"),
+        huge_pages: text("/sys/kernel/mm/transparent_hugepage/enabled"),
         tuned: tuned(&options.data),
         clock: Clock {
             unix_seconds: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),

@@ -35,6 +35,7 @@ fn good() -> Facts {
             space: Some(Space { used: 40 * GIB, available: 60 * GIB }),
         },
         congestion_control: Some("cubic".to_owned()),
+        huge_pages: Some("always [madvise] never".to_owned()),
         tuned: Tuned::Yes,
         clock: Clock {
             unix_seconds: EPOCH_MIN + 1,
@@ -187,6 +188,17 @@ fn networks() {
         f.congestion_control = Some("bbr".to_owned());
     });
     expect("network", Level::Ok, ["does not say", ""], |f| f.congestion_control = None);
+}
+
+#[test]
+fn memory() {
+    expect("huge pages", Level::Ok, ["the system has them", ""], |f| {
+        f.huge_pages = Some("[always] madvise never".to_owned());
+    });
+    expect("huge pages", Level::Note, ["nobody", "echo madvise"], |f| {
+        f.huge_pages = Some("always madvise [never]".to_owned());
+    });
+    expect("huge pages", Level::Note, ["nobody", "transparent_hugepage"], |f| f.huge_pages = None);
 }
 
 #[test]
