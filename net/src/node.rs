@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::data_dir::{DataDir, DirError, FormatOptions};
+use engine::io::ahead::Warmer;
 use engine::limits::{
     BLOCK_MEMORY_BYTES_MAX, DISK_USED_PERCENT_MAX, RETENTION_AGE_MS, SEGMENT_BYTES_DEFAULT,
 };
@@ -100,6 +101,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// No thread can be started that makes memory ready.
+    #[error("cannot start the thread that makes memory ready: {0}")]
+    Memory(io::Error),
     /// Nobody can watch that the directory stays.
     #[error("cannot watch the data directory: {0}")]
     Watch(io::Error),
@@ -165,6 +169,7 @@ impl Node {
         let address = listener.local_addr().map_err(bind_error)?;
         let mut template = options.reactor.clone();
         limit_connections(&mut template.limits);
+        let pinned: Vec<usize> = cpus.iter().copied().flatten().collect();
         let configs = cpus.into_iter().enumerate().map(|(number, cpu)| {
             let name = format!("reactor {number}");
             ReactorConfig { name, cpu, ..template.clone() }
@@ -175,6 +180,7 @@ impl Node {
             writer: options.writer,
             retention: options.retention,
             block_memory_bytes: options.block_memory_bytes,
+            warmer: Warmer::start(&pinned).map_err(NodeError::Memory)?,
             disk_used_percent_max: options.disk_used_percent_max,
             alarm: Alarm::default(),
         };

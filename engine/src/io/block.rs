@@ -17,6 +17,7 @@ use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use super::BLOCK_BYTES;
+use super::ahead::{Ahead, Warmer};
 use super::pages::Pages;
 
 /// The bytes of all blocks alive, shared by everything that allocates from one budget.
@@ -28,6 +29,7 @@ struct BudgetCells {
     used: Cell<u64>,
     max: u64,
     free: RefCell<Free>,
+    ahead: Option<Ahead>,
 }
 
 /// Long blocks that are not in use, to be used again: fresh memory costs a page fault per 4 KiB,
@@ -64,8 +66,19 @@ impl Budget {
     /// A budget of `max` bytes.
     #[must_use]
     pub fn new(max: u64) -> Self {
+        Self::with(max, None)
+    }
+
+    /// The same, with one block of the length of a huge page always ready to be written to; it does
+    /// not count as used.
+    #[must_use]
+    pub fn warmed(max: u64, warmer: Warmer) -> Self {
+        Self::with(max, Some(Ahead::new(warmer)))
+    }
+
+    fn with(max: u64, ahead: Option<Ahead>) -> Self {
         let (used, free) = (Cell::new(0), RefCell::default());
-        Self(Rc::new(BudgetCells { used, max, free }))
+        Self(Rc::new(BudgetCells { used, max, free, ahead }))
     }
 
     /// Bytes in use.
@@ -83,7 +96,8 @@ impl Budget {
             return None;
         }
         let kept = self.0.free.borrow_mut().take(len);
-        let pages = kept.or_else(|| Pages::new(len))?;
+        let ready = || self.0.ahead.as_ref().and_then(|ahead| ahead.take(len));
+        let pages = kept.or_else(ready).or_else(|| Pages::new(len))?;
         self.0.used.set(used);
         let memory = Memory { pages: ManuallyDrop::new(pages), budget: self.clone() };
         Some(Block { memory: Rc::new(memory), published: 0, hole: 0..0 })

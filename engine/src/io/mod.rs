@@ -9,6 +9,7 @@
 //! order; every submitted operation completes exactly once; `submit` and `complete` never block.
 //! Absent: any knowledge of logs, groups or queues; any retry.
 
+pub mod ahead;
 pub mod block;
 pub mod file;
 mod pages;

@@ -18,7 +18,7 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, m
 use super::BLOCK_BYTES;
 
 /// A huge page of x86-64, and of AArch64 with 4 KiB pages.
-const HUGE_BYTES: usize = 2 << 20;
+pub(super) const HUGE_BYTES: usize = 2 << 20;
 
 /// Zeroed memory that nobody else has.
 #[derive(Debug)]
@@ -26,6 +26,9 @@ pub(super) struct Pages {
     start: NonNull<u8>,
     len: u32,
 }
+
+// SAFETY: it is the only one that refers to its memory, which belongs to no thread.
+unsafe impl Send for Pages {}
 
 impl Pages {
     /// `len` bytes, a positive multiple of [`BLOCK_BYTES`]; `None` if the system has no memory.
@@ -44,6 +47,16 @@ impl Pages {
     /// Length in bytes.
     pub(super) fn len(&self) -> u32 {
         self.len
+    }
+
+    /// Meets the page faults that the first writes would meet. What is in it stays.
+    pub(super) fn touch(&self) {
+        for at in (0..self.len as usize).step_by(BLOCK_BYTES as usize) {
+            let byte = self.start.as_ptr().wrapping_add(at);
+            // SAFETY: it lies in this memory, and nobody else refers to that. Volatile, or the
+            // compiler would see that nothing changes.
+            unsafe { byte.write_volatile(byte.read()) };
+        }
     }
 
     /// The first byte.

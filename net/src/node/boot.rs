@@ -16,6 +16,7 @@ use std::time::Instant;
 use engine::broker::Broker;
 use engine::broker::catalog::Catalog;
 use engine::data_dir::DataDir;
+use engine::io::ahead::Warmer;
 use engine::io::block::Budget;
 use engine::io::ring::{DiskLimits, RealEnv, Ring, RingDisk};
 use engine::log::recover::OpenOptions;
@@ -38,6 +39,7 @@ pub(super) struct Plan {
     pub(super) writer: WriterOptions,
     pub(super) retention: Retention,
     pub(super) block_memory_bytes: u64,
+    pub(super) warmer: Warmer,
     pub(super) disk_used_percent_max: Option<u8>,
     pub(super) alarm: Alarm,
 }
@@ -105,11 +107,11 @@ impl Boot {
     }
 
     fn open(&self, ring: &Rc<Ring>) -> Result<(Broker<RealMetered>, Vec<Meter>), Failure> {
-        let Plan { dir, reactors, writer, retention, block_memory_bytes, .. } = &self.plan;
+        let Plan { dir, reactors, writer, retention, block_memory_bytes, warmer, .. } = &self.plan;
         let own = (0..dir.shards).filter(|shard| usize::from(*shard) % reactors == self.reactor);
         let (mut envs, mut meters) = (Vec::new(), Vec::new());
         for shard in own {
-            let budget = Budget::new(*block_memory_bytes);
+            let budget = Budget::warmed(*block_memory_bytes, warmer.clone());
             let path = dir.shard_path(shard);
             let disk = RingDisk::open(ring, &path, budget, DiskLimits::default())
                 .map_err(|errno| format!("opening {}: {errno}", path.display()))?;
