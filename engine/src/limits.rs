@@ -9,7 +9,8 @@ use crate::io::BLOCK_BYTES;
 pub const BATCH_BYTES_MAX: u32 = (1 << 20) + 128;
 
 /// One piece of the hot window: groups are laid out in it exactly as in the log. Large enough for
-/// the largest batch with its headers wherever a group may start in a block.
+/// the largest batch with its headers wherever a group may start in a block; and a huge page long, for
+/// which the kernel is asked (`io/pages.rs`).
 pub const CHUNK_BYTES: u32 = 2 << 20;
 
 /// A group is sealed rather than grow beyond this, unless told otherwise: 256 KiB at depth 2 keep

@@ -4,7 +4,7 @@
 //! machine, whose memory the host may have to find first, up to 6 ms: too long for a reactor, which
 //! meets it in each of the first chunks of a log. So one page is always ready.
 //!
-//! [`Warmer::start`] -> [`Ahead::new`] (orders) -> [`Ahead::take`] (takes what is ready, and orders).
+//! [`Warmer::start`] -> `Ahead::new` (orders) -> `Ahead::take` (takes what is ready, and orders).
 //! Absent: what to do when none is ready (the budget takes cold memory).
 
 use std::io;
