@@ -20,6 +20,9 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE_LOOK: Duration = Duration::from_millis(15);
 /// It is over when no counter has moved for so many looks.
 const SETTLE_STILL_LOOKS: u32 = 3;
+/// What a node is told that is to outlast a disk that stands still: its write ends, late, and that is in
+/// the figures. Below the generator's own patience.
+pub const PATIENT: [&str; 2] = ["--flush-deadline", "8s"];
 
 /// A directory for data that is removed at the end, unless it should be kept.
 #[derive(Debug)]
@@ -189,6 +192,9 @@ impl Broker {
         args.extend(["--log", "warn", "--log-format", "json"].map(str::to_owned));
         if let Some(cpu) = options.broker_cpu() {
             args.extend(["--cpu".to_owned(), cpu.to_string()]);
+        }
+        if options.smoke {
+            args.extend(PATIENT.map(str::to_owned));
         }
         args.extend(further.iter().map(|arg| (*arg).to_owned()));
         let child = Child::spawn(&options.exe, &args)?;

@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::comparison::topic_name;
 use super::options::wire_ack;
 use super::progress::Progress;
-use super::site::Broker;
+use super::site::{Broker, PATIENT};
 use super::summary::{self, Cell};
 use super::{BenchError, Options, tuning};
 use crate::load::control::Control;
@@ -85,7 +85,7 @@ pub fn run(
     let place = options.data_dir.as_deref().unwrap_or(work);
     let broker = match options.connect {
         Some(addr) => Broker::running(addr),
-        None => Broker::start(options, options.waiting, place)?,
+        None => Broker::start_with(options, options.waiting, place, &PATIENT)?,
     };
     broker.settle()?;
     let mut session =
