@@ -40,9 +40,10 @@ pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 /// are serialized) two carry more than four: 16 producers get 36-44 k/s against 27-38 k/s, with
 /// half the p90, because each flush covers twice as many; and two of 256 KiB are its full rate.
 pub const GROUPS_INFLIGHT_MAX: usize = 2;
-/// So many times as many may be in flight if they are full and each is durable by itself: waiting would not let them carry more, and
-/// the device has a next one while the reactor is in the middle of a turn (measured: overload takes
-/// 1.43 instead of 1.17 M/s, and with 4 for groups of any size 16 producers would lose, see above).
+/// So many times as many may be in flight if they are full and each is durable by itself: waiting would
+/// not let them carry more, and the device has a next one while the reactor is in the middle of a turn
+/// (measured: overload takes 1.43 instead of 1.17 M/s, and with 4 for groups of any size 16 producers
+/// would lose, see above).
 pub const FULL_GROUPS_FACTOR: usize = 2;
 
 /// A group that nobody waits for gathers up to this many bytes ...

@@ -32,8 +32,8 @@ struct BudgetCells {
     ahead: Option<Ahead>,
 }
 
-/// Long blocks that are not in use, to be used again: fresh memory costs a page fault per 4 KiB,
-/// which at a device's rate is more than the checksums.
+/// Long blocks that are not in use, to be used again: fresh memory costs a page fault a page, which at a
+/// device's rate is more than the checksums.
 #[derive(Debug, Default)]
 struct Free {
     blocks: Vec<Pages>,

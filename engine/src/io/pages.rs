@@ -2,8 +2,8 @@
 //!
 //! A direct write pins the memory it writes from page by page: for 4 KiB pages that, and the longer
 //! list of pieces that the device is then handed, costs more CPU than the checksums (measured:
-//! engine/docs/pump.md, Overload). So memory that is as long as a huge page is mapped apart, on such a boundary, and
-//! the kernel is asked for one. It may refuse: the pages are then small ones.
+//! engine/docs/pump.md, Overload). So memory that is as long as a huge page is mapped apart, on such
+//! a boundary, and the kernel is asked for one. It may refuse: the pages are then small ones.
 //!
 //! Invariant: the memory is initialised (zero) and valid until it is dropped.
 //! Absent: budgets, and memory that is used again (`block`).

@@ -173,8 +173,8 @@ impl Commit {
         self.durable_wanted = self.durable_wanted.max(sequence);
     }
 
-    /// What to do next, given whether a group that was cut `waits` to be written. Without one, a sync may still
-    /// be due for plain groups that became wanted later.
+    /// What to do next, given whether a group that was cut `waits` to be written. Without one, a sync
+    /// may still be due for plain groups that became wanted later.
     #[must_use]
     pub fn next(&self, waits: bool) -> Next {
         if self.durable_wanted <= self.durable {
